@@ -1,0 +1,145 @@
+"""The command line that all jobs share: recipe, dotted overrides, `--dry-run`, exit codes, the last line.
+
+    python -m jobs.finetune RECIPE.yaml optimizer.learning_rate=1e-4 --dry-run
+
+Exit codes: 0 done; 2 bad config or input; 3 another run holds the output; 1 anything else. The last line is always
+`ecellm: exit=N reason=...`, because `ray job submit` tells only success from failure.
+"""
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel
+
+from ecellm.config import JobConfig
+from ecellm.errors import InputError, OutputHeldError, find_cause
+from ecellm.manifest import OutputState, redacted, refuse_if_occupied
+from ecellm.recipe import load_config
+from ecellm.stage import Plan, Stage, carry_out, plan
+
+EXIT_DONE, EXIT_OTHER, EXIT_BAD_INPUT, EXIT_HELD = 0, 1, 2, 3
+Config = TypeVar("Config", bound=JobConfig)
+
+
+def main(stage: Stage[Any], arguments: Sequence[str] | None = None) -> int:
+    """Run one stage as a job; return the exit code."""
+
+    def work(config: Any, dry_run: bool) -> None:
+        planned = plan(stage, config)
+        if dry_run:
+            print_plan(planned)
+            check_plan(planned)
+        else:
+            carry_out(planned)
+
+    return run_job(stage.job, stage.config_class, work, arguments)
+
+
+def run_job(
+    job: str,
+    config_class: type[Config],
+    work: Callable[[Config, bool], None],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Parse the command line, connect to Ray, call `work(config, dry_run)`, print the last line.
+
+    Args:
+        job: name of the job.
+        config_class: its config model.
+        work: what to do; what it raises decides the exit code.
+        arguments: command line; default the process's.
+    """
+    parsed = _parser(job, config_class).parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout
+    )
+    for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec", "ray.data", "ray.train", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        words = parsed.recipe_and_overrides
+        recipes = [word for word in words if "=" not in word]
+        if len(recipes) > 1:
+            raise InputError(f"one recipe at a time, not {', '.join(recipes)}; overrides look like key=value")
+        config = load_config(config_class, recipes[0] if recipes else None, [w for w in words if "=" in w])
+        from ecellm.ray_session import connected
+
+        with connected(config.ray):
+            work(config, parsed.dry_run)
+    except KeyboardInterrupt:
+        return _last_line(EXIT_OTHER, "interrupted; the same command goes on where it stopped")
+    except BaseException as error:  # noqa: BLE001  every end of a job gets its last line
+        return _explain(error)
+    return _last_line(EXIT_DONE, "dry run, nothing was written" if parsed.dry_run else "done")
+
+
+def _explain(error: BaseException) -> int:
+    """Print what went wrong; return the exit code."""
+    held = find_cause(error, OutputHeldError)
+    if held:
+        return _last_line(EXIT_HELD, str(held))
+    bad_input = find_cause(error, InputError)
+    if bad_input:
+        return _last_line(EXIT_BAD_INPUT, str(bad_input))
+    if isinstance(error, SystemExit):
+        raise error
+    traceback.print_exception(error)
+    return _last_line(EXIT_OTHER, f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ['']}")
+
+
+def _last_line(code: int, reason: str) -> int:
+    sys.stderr.flush()
+    sys.stdout.write(f"ecellm: exit={code} reason={' '.join(reason.split())}\n")
+    sys.stdout.flush()
+    return code
+
+
+def print_plan(planned: Plan[Any]) -> None:
+    """Print config, inputs, output, fingerprint and what a run would do."""
+    config = redacted(planned.config.model_dump(mode="json"))
+    sys.stdout.write(yaml.safe_dump({planned.stage.job: config}, sort_keys=False, allow_unicode=True))
+    for name, path in planned.stage.inputs(planned.config).items():
+        sys.stdout.write(f"input {name}: {path} (fingerprint {planned.identity['inputs'][name][:19]})\n")
+    sys.stdout.write(f"output: {planned.output_dir}: {planned.state}\n")
+    sys.stdout.write(f"fingerprint: {planned.fingerprint}\n")
+
+
+def check_plan(planned: Plan[Any]) -> None:
+    """Run every check that a real run would make before it starts."""
+    refuse_if_occupied(
+        planned.storage, planned.output_dir, planned.identity, overwrite=planned.config.overwrite
+    )
+    if planned.state != OutputState.DONE:
+        planned.stage.check(planned.config, planned.storage)
+
+
+def _parser(job: str, config_class: type[BaseModel]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m jobs.{job}",
+        description=(config_class.__doc__ or "").split(": ", 1)[-1],
+        epilog="fields:\n" + "\n".join(_field_lines(config_class)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "recipe_and_overrides", nargs="*", metavar="RECIPE.yaml | key=value", help="one recipe, then dotted overrides"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be done, check all that can fail, write nothing"
+    )
+    return parser
+
+
+def _field_lines(config_class: type[BaseModel], prefix: str = "  ") -> list[str]:
+    lines = []
+    for name, field in config_class.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            lines += _field_lines(annotation, f"{prefix}{name}.")
+            continue
+        default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)}"
+        lines.append(f"{prefix}{name}: {field.description} ({default})")
+    return lines

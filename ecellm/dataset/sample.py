@@ -1,0 +1,118 @@
+"""One row of the samples contract, made from its texts and its place. Plain Python on plain rows."""
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import pyarrow as pa
+
+from ecellm.errors import InputError
+from ecellm.schema import SAMPLES
+from ecellm.settings import SETTINGS
+
+TEXT_FIELDS = ("instruction", "input", "options", "output", "few_shot_example")
+_EXAMPLE_FIELDS = ("input", "options", "output")
+_DIGEST_BYTES = 16
+# Later stages read a few hundred rows at a time: no more than one row group of this size is decoded for them.
+SAMPLES_ROW_GROUP_ROWS = 1024
+
+
+def hash_texts(texts: Iterable[str | None]) -> bytes:
+    """Return the 16-byte blake2b of texts, each length-prefixed, null distinct from the empty text."""
+    hasher = blake2b(digest_size=_DIGEST_BYTES)
+    for text in texts:
+        if text is None:
+            hasher.update(b"\x00")
+            continue
+        data = text.encode("utf-8")
+        hasher.update(b"\x01" + len(data).to_bytes(8, "big"))
+        hasher.update(data)
+    return hasher.digest()
+
+
+class SampleNumberer:
+    """Gives rows of one (task, split, setting) their ids and places, in the order in which they come.
+
+    The id of a row is made of its content alone; of identical rows each gets a running number, so that dropping one
+    row renames no other.
+    """
+
+    def __init__(self, task: str, split: str, setting: str) -> None:
+        self._key = (task, split, setting)
+        self._copies: dict[bytes, int] = {}
+        self._num_rows = 0
+
+    def number(self, texts: Mapping[str, str | None]) -> dict[str, Any]:
+        """Return `sample_id`, `example_id` and `row_index` of the next row.
+
+        Args:
+            texts: values of `TEXT_FIELDS`.
+        """
+        content = hash_texts([*self._key, *(texts[name] for name in TEXT_FIELDS)])
+        copy = self._copies.get(content, 0)
+        self._copies[content] = copy + 1
+        sample_id = blake2b(content + copy.to_bytes(8, "big"), digest_size=_DIGEST_BYTES).hexdigest()
+        example_id = hash_texts([self._key[0], *(texts[name] for name in _EXAMPLE_FIELDS)]).hex()
+        row_index = self._num_rows
+        self._num_rows += 1
+        return {"sample_id": sample_id, "example_id": example_id, "row_index": row_index}
+
+
+def sample_row(
+    numberer: SampleNumberer,
+    texts: Mapping[str, str | None],
+    *,
+    task: str,
+    split: str,
+    setting: str,
+    instruction_index: int | None = None,
+    relevance: list[str] | None = None,
+    category: str | None = None,
+    source: str | None = None,
+    source_ids: list[str] | None = None,
+) -> dict[str, Any]:
+    """Return one samples row as a dict with every column of `schema.SAMPLES`."""
+    meaning = SETTINGS[setting]
+    return {
+        **numberer.number(texts),
+        "task": task,
+        "split": split,
+        "setting": setting,
+        "domain": meaning.domain,
+        "instruction_kind": meaning.instruction_kind,
+        "instruction_index": instruction_index,
+        "num_shots": meaning.num_shots,
+        **{name: texts[name] for name in TEXT_FIELDS},
+        "relevance": relevance,
+        "category": category,
+        "source": source,
+        "source_ids": source_ids,
+    }
+
+
+def samples_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Return rows as an Arrow table of `schema.SAMPLES`."""
+    return pa.Table.from_pylist(rows, schema=SAMPLES)
+
+
+def check_text(name: str, value: object, *, nullable: bool) -> str | None:
+    """Return `value` if it is text that Arrow can hold (or null where that is allowed).
+
+    Raises:
+        InputError: it is not; the message names the field.
+    """
+    if value is None and nullable:
+        return None
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be text{' or null' if nullable else ''}, not {type(value).__name__}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{name} holds a lone surrogate, which is not text") from None
+    return value
+
+
+def few_shot_text(input_text: str, options: str | None, output: str) -> str:
+    """Write an example for the prompt of a 1-shot setting; the release leaves the form open, this one is ours."""
+    lines = [f"Input: {input_text}", *([f"Options: {options}"] if options else []), f"Answer: {output}"]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Scores, metrics with intervals, trivial baselines, comparisons and the report, from predictions."""

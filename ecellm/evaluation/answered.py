@@ -1,0 +1,143 @@
+"""Predictions and the samples that they answer: where both lie, and how they are joined."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ecellm.errors import InputError
+from ecellm.storage import Storage, join
+
+PREDICTION_COLUMNS = ("run_id", "model", "adapter", "decoding", "sample_id", "task", "split", "setting", "response")
+SAMPLE_COLUMNS = (
+    "sample_id",
+    "example_id",
+    "task",
+    "split",
+    "setting",
+    "row_index",
+    "input",
+    "output",
+    "options",
+    "relevance",
+)
+PredictionPlace = tuple[str, str]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Samples with a response each, in the samples' order.
+
+    Attributes:
+        samples: rows of the samples table.
+        responses: what was answered.
+        run: run_id, model, adapter and decoding, the same for all rows; empty where no row was answered.
+    """
+
+    samples: Sequence[Row]
+    responses: Sequence[str]
+    run: Mapping[str, str | None]
+
+
+def list_predictions(storage: Storage, predictions_dir: str) -> dict[PredictionPlace, list[str]]:
+    """Return the Parquet files of every (setting, task) below a predictions directory, sorted.
+
+    Raises:
+        InputError: there are none.
+    """
+    found: dict[PredictionPlace, list[str]] = {}
+    for path in storage.list_files(join(predictions_dir, "data"), ".parquet"):
+        keys = dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+        if {"setting", "task"} <= keys.keys():
+            found.setdefault((keys["setting"], keys["task"]), []).append(path)
+    if not found:
+        raise InputError(f"{predictions_dir} holds no predictions (data/setting=/task=/*.parquet)")
+    return {place: sorted(files) for place, files in sorted(found.items())}
+
+
+def read_columns(storage: Storage, files: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """Return some columns of some Parquet files as one table.
+
+    Raises:
+        InputError: a file lacks one of the columns.
+    """
+    tables = []
+    for path in files:
+        with storage.parquet_file(path) as file:
+            missing = sorted(set(columns) - set(file.schema_arrow.names))
+            if missing:
+                raise InputError(f"{path} lacks the columns {', '.join(missing)}")
+            tables.append(file.read(columns=list(columns)))
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def read_answered(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> Answered:
+    """Join the predictions of one (setting, task) with the samples that they answer.
+
+    Args:
+        storage: access to the files.
+        predictions: Parquet files of the predictions.
+        samples: Parquet files of the samples of the same place, by split; only answered splits are read.
+
+    Raises:
+        InputError: a sample is missing or answered twice, or the predictions come from more than one run.
+    """
+    table = read_columns(storage, predictions, PREDICTION_COLUMNS)
+    if not table.num_rows:
+        return Answered([], [], {})
+    responses = dict(zip(table["sample_id"].to_pylist(), table["response"].to_pylist(), strict=True))
+    if len(responses) < table.num_rows:
+        raise InputError(f"{predictions[0]} and the files beside it answer a sample twice")
+    rows = _samples_with_ids(storage, samples, table)
+    run = {name: _only_value(table, name, predictions[0]) for name in ("run_id", "model", "adapter", "decoding")}
+    return Answered(rows, [responses[row["sample_id"]] for row in rows], run)
+
+
+def check_ids(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> None:
+    """Raise `InputError` unless every predicted sample of one (setting, task) is among the samples."""
+    table = read_columns(storage, predictions, PREDICTION_COLUMNS[:-1])  # without the long one, the response
+    if table.num_rows:
+        found = read_columns(storage, _sample_files(samples, table), ["sample_id"])
+        _require_all(table, set(found["sample_id"].to_pylist()), predictions[0])
+
+
+def _sample_files(samples: Mapping[str, Sequence[str]], predictions: pa.Table) -> list[str]:
+    files: list[str] = []
+    for split in sorted(set(predictions["split"].to_pylist())):
+        if split not in samples:
+            setting, task = predictions["setting"][0].as_py(), predictions["task"][0].as_py()
+            raise InputError(
+                f"there are predictions for {setting}, {split}, {task}, but the samples have no such rows: "
+                "give the samples_dir that was answered"
+            )
+        files += samples[split]
+    return files
+
+
+def _samples_with_ids(storage: Storage, samples: Mapping[str, Sequence[str]], predictions: pa.Table) -> list[Row]:
+    table = read_columns(storage, _sample_files(samples, predictions), SAMPLE_COLUMNS)
+    ids = pa.array(predictions["sample_id"].to_pylist(), table.schema.field("sample_id").type)
+    wanted = pc.is_in(table["sample_id"], value_set=ids)
+    rows = table.filter(wanted).to_pylist()
+    _require_all(predictions, {row["sample_id"] for row in rows}, "the predictions")
+    return sorted(rows, key=lambda row: (row["split"], row["row_index"]))
+
+
+def _require_all(predictions: pa.Table, found: set[str], where: str) -> None:
+    missing = [sample_id for sample_id in predictions["sample_id"].to_pylist() if sample_id not in found]
+    if missing:
+        raise InputError(
+            f"{where}: sample {missing[0]} (one of {len(missing)}) is not in the samples: "
+            "give the samples_dir that was answered"
+        )
+
+
+def _only_value(table: pa.Table, column: str, where: str) -> str | None:
+    values = set(table[column].to_pylist())
+    if len(values) != 1:
+        raise InputError(f"{where} and the files beside it mix several values of {column}: {sorted(map(str, values))}")
+    value = values.pop()
+    return None if value is None else str(value)

@@ -1,0 +1,1 @@
+"""The engines, by name: each runs a model behind the `Engine` protocol."""

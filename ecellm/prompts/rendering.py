@@ -1,0 +1,68 @@
+"""From a sample to the text of its prompt.
+
+    alpaca, mistral   the two wire formats of the published checkpoints, byte for byte (formats.json)
+    chat_template     the same parts as one user message, wrapped by the tokenizer's own chat template
+
+A 1-shot example stands between instruction and input under `### Example:`; the release leaves its place open.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from ecellm.errors import InputError
+
+
+@dataclass(frozen=True)
+class PromptParts:
+    """The texts of a sample that make its prompt."""
+
+    instruction: str
+    input: str
+    options: str | None = None
+    example: str | None = None
+
+    @classmethod
+    def of(cls, sample: Mapping[str, Any]) -> "PromptParts":
+        """Take the parts from a samples row."""
+        return cls(sample["instruction"], sample["input"], sample["options"], sample["few_shot_example"])
+
+
+@lru_cache(maxsize=1)
+def _formats() -> dict[str, dict[str, str]]:
+    text = resources.files("ecellm.prompts").joinpath("formats.json").read_text(encoding="utf-8")
+    formats: dict[str, dict[str, str]] = json.loads(text)
+    return formats
+
+
+def render(parts: PromptParts, prompt_format: str, tokenizer: Any) -> str:
+    """Return the prompt's text; the answer follows it directly.
+
+    Args:
+        parts: the sample's texts. They are put in as they are: braces in them mean nothing.
+        prompt_format: alpaca, mistral or chat_template.
+        tokenizer: asked for its chat template; the wire formats ignore it.
+
+    Raises:
+        InputError: chat_template is asked of a tokenizer that has none.
+    """
+    template = _formats()[prompt_format]["with_options" if parts.options else "without_options"]
+    text = _fill(template, parts)
+    return _as_chat(text, tokenizer) if prompt_format == "chat_template" else text
+
+
+def _fill(template: str, parts: PromptParts) -> str:
+    example = f"### Example:\n{parts.example}\n\n" if parts.example else ""
+    return template.format(
+        instruction=parts.instruction, input=parts.input, options=parts.options or "", example=example
+    )
+
+
+def _as_chat(text: str, tokenizer: Any) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        raise InputError("prompt_format=chat_template, but the model's tokenizer has no chat template: use alpaca")
+    messages = [{"role": "user", "content": text}]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

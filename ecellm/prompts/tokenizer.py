@@ -1,0 +1,51 @@
+"""Loads a model's tokenizer and says what identifies it."""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from ecellm.errors import InputError
+from ecellm.models import local_model
+from ecellm.prompts.tokenization import PromptTokenizer
+from ecellm.storage import Storage
+
+
+def load_tokenizer(name: str, revision: str | None, storage: Storage) -> Any:
+    """Return the tokenizer of a model, with a padding token (the end token where the model has none).
+
+    Raises:
+        InputError: there is no such model, or its tokenizer has no end token.
+    """
+    from transformers import AutoTokenizer
+
+    path = local_model(name, revision, storage)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {name}: no usable tokenizer: {str(error).strip().splitlines()[0]}") from None
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"model {name}: its tokenizer has no end token, so no answer could end")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_prompt_tokenizer(
+    name: str, revision: str | None, storage: Storage, *, prompt_format: str, max_length: int, max_answer_tokens: int
+) -> PromptTokenizer:
+    """Return the prompt tokenizer of a model, causal or sequence-to-sequence as its config says."""
+    from transformers import AutoConfig
+
+    tokenizer = load_tokenizer(name, revision, storage)
+    config = AutoConfig.from_pretrained(local_model(name, revision, storage), revision=revision)
+    return PromptTokenizer(
+        tokenizer, prompt_format, max_length, max_answer_tokens, is_encoder_decoder=bool(config.is_encoder_decoder)
+    )
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Return the SHA-256 of what decides a tokenizer's ids: its pieces, rules, special tokens and chat template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    special = [tokenizer.bos_token_id, tokenizer.eos_token_id, str(getattr(tokenizer, "chat_template", None))]
+    return sha256(json.dumps([rules, special]).encode()).hexdigest()

@@ -1,0 +1,199 @@
+"""The pyarrow schemas that stages share: the contract between them and with whoever reads the Parquet.
+
+Each column carries its description in the field's metadata (`pq.read_schema(file).field(name).metadata`), and each
+file the contract's version (`ecellm_contract`). Partition columns are dictionary-encoded strings: that is the type
+that pyarrow and pandas infer from Hive directories, so the copy inside the file merges with the one in the path.
+"""
+
+import pyarrow as pa
+
+CONTRACT_VERSION = "1"
+CATEGORY = pa.dictionary(pa.int32(), pa.string())
+
+
+def _schema(name: str, columns: list[tuple[str, pa.DataType, str]]) -> pa.Schema:
+    """Make a schema whose fields are described; a column is nullable where its description says so."""
+    fields = [
+        pa.field(column, kind, nullable="null" in text, metadata={"description": text}) for column, kind, text in columns
+    ]
+    return pa.schema(fields, metadata={"ecellm_contract": CONTRACT_VERSION, "ecellm_table": name})
+
+
+_ROW_KEYS: list[tuple[str, pa.DataType, str]] = [
+    ("sample_id", pa.string(), "content hash of the sample (blake2b-128, hex)"),
+    ("example_id", pa.string(), "content hash of task, input, options, output: one example across settings and splits"),
+]
+_PLACE: list[tuple[str, pa.DataType, str]] = [
+    ("task", CATEGORY, "canonical task name"),
+    ("split", CATEGORY, "train, val or test"),
+    ("setting", CATEGORY, "one of the eight settings, e.g. IND_Diverse_Instruction"),
+    ("row_index", pa.int64(), "place within (task, split, setting), from 0"),
+]
+
+SAMPLES = _schema(
+    "samples",
+    [
+        *_ROW_KEYS,
+        *_PLACE,
+        ("domain", pa.string(), "IND (in-domain) or OOD (out-of-domain)"),
+        ("instruction_kind", pa.string(), "single, diverse or unseen"),
+        ("instruction_index", pa.int8(), "which of the task's instructions: 0 the seed, 1.. rewrites; null if unknown"),
+        ("num_shots", pa.int8(), "0, or 1 where an example is shown in the prompt"),
+        ("instruction", pa.string(), "what the model is asked to do"),
+        ("input", pa.string(), "the sample's input, byte-exact"),
+        ("output", pa.string(), "the reference answer, byte-exact"),
+        ("options", pa.string(), "the answer options as text, byte-exact; null where the task has none"),
+        ("few_shot_example", pa.string(), "the example shown in the prompt; null without one"),
+        ("relevance", pa.list_(pa.string()), "QPR: the ESCI label of candidates A, B, ...; null if not known"),
+        ("category", pa.string(), "product category of the source; null if not known"),
+        ("source", pa.string(), "raw source the sample was built from; null for the release"),
+        ("source_ids", pa.list_(pa.string()), "ids in the raw source (asin, query id, ...); null for the release"),
+    ],
+)
+
+TRAINING_ROWS = _schema(
+    "training_rows",
+    [
+        ("position", pa.int64(), "place in the split, 0.. without gaps, in file order"),
+        ("sample_id", pa.string(), "the sample that was tokenized"),
+        ("task", CATEGORY, "canonical task name"),
+        ("setting", CATEGORY, "setting of the sample"),
+        ("input_ids", pa.list_(pa.int32()), "token ids: prompt, answer, end token (sequence-to-sequence: the prompt)"),
+        ("labels", pa.list_(pa.int32()), "sequence-to-sequence: answer and end token; null for causal models"),
+        ("num_prompt_tokens", pa.int32(), "how many of input_ids are the prompt: the loss starts after them"),
+        ("was_shortened", pa.bool_(), "whether the input was shortened to fit max_length"),
+    ],
+)
+
+DROPPED = _schema(
+    "dropped",
+    [
+        ("sample_id", pa.string(), "the sample that was left out"),
+        ("task", pa.string(), "canonical task name"),
+        ("setting", pa.string(), "setting of the sample"),
+        ("split", pa.string(), "train or val"),
+        ("reason", pa.string(), "why it was left out"),
+    ],
+)
+
+TRAINING_INDEX = _schema(
+    "training_index",
+    [
+        ("file", pa.string(), "file name within the split's directory"),
+        ("row_group", pa.int32(), "row group in the file"),
+        ("first_position", pa.int64(), "position of its first row"),
+        ("num_rows", pa.int64(), "rows in the row group"),
+        ("num_tokens", pa.int64(), "tokens in the row group"),
+    ],
+)
+
+_RUN: list[tuple[str, pa.DataType, str]] = [
+    ("run_id", pa.string(), "first 12 hex digits of the predict fingerprint"),
+    ("model", pa.string(), "the model that answered"),
+    ("adapter", pa.string(), "its adapter; null without one"),
+]
+
+PREDICTIONS = _schema(
+    "predictions",
+    [
+        *_RUN,
+        ("engine", pa.string(), "transformers, vllm, openai or fake"),
+        ("decoding", pa.string(), "greedy, paper or choice"),
+        *_ROW_KEYS,
+        *_PLACE,
+        ("prompt_sha256", pa.string(), "SHA-256 of the prompt's text as the engine got it"),
+        ("was_shortened", pa.bool_(), "whether the input was shortened to fit max_length"),
+        ("response", pa.string(), "the model's answer, as text"),
+        ("finish_reason", pa.string(), "stop, length or choice"),
+        ("num_prompt_tokens", pa.int32(), "tokens of the prompt"),
+        ("num_completion_tokens", pa.int32(), "tokens of the answer"),
+        ("choice_scores", pa.map_(pa.string(), pa.float32()), "log-probability of each choice; null unless decoding=choice"),
+    ],
+)
+
+PREDICTION_ERRORS = _schema(
+    "prediction_errors",
+    [*_ROW_KEYS, *_PLACE, ("reason", pa.string(), "why there is no answer")],
+)
+
+SCORES = _schema(
+    "scores",
+    [
+        ("run_id", pa.string(), "first 12 hex digits of the predict fingerprint"),
+        *_ROW_KEYS,
+        *_PLACE,
+        ("flavour", pa.string(), "released (the release's scorer, rule by rule) or strict (every row counts)"),
+        ("parsed", pa.string(), "the answer as the scorer understood it; null if it could not"),
+        ("is_valid", pa.bool_(), "whether the answer could be parsed"),
+        ("reference", pa.string(), "what it was compared with"),
+        ("component", pa.string(), "name of the figure: correct; hits, num_predicted, num_gold; ndcg; ..."),
+        ("value", pa.float64(), "its value; null where the flavour leaves the row out"),
+    ],
+)
+
+METRICS = _schema(
+    "metrics",
+    [
+        ("run_id", pa.string(), "first 12 hex digits of the predict fingerprint; of a floor: floor-<name>"),
+        ("model", pa.string(), "model (and adapter) that answered, or the floor's name"),
+        ("decoding", pa.string(), "greedy, paper or choice; null for floors"),
+        ("role", pa.string(), "ours, floor (a trivial answer) or published"),
+        ("task", pa.string(), "canonical task name"),
+        ("split", pa.string(), "train, val or test"),
+        ("setting", pa.string(), "one of the eight settings"),
+        ("slice_name", pa.string(), "what the rows are narrowed by; null = all rows"),
+        ("slice_value", pa.string(), "to which value; null = all rows"),
+        ("flavour", pa.string(), "released or strict"),
+        ("metric", pa.string(), "name as the released scorer prints it"),
+        ("value", pa.float64(), "the figure; null with a reason"),
+        ("ci_low", pa.float64(), "lower end of the 95 % bootstrap interval; null if not computed"),
+        ("ci_high", pa.float64(), "upper end of the 95 % bootstrap interval; null if not computed"),
+        ("num_samples", pa.int64(), "test rows"),
+        ("num_invalid", pa.int64(), "answers (QPR: parts of answers) that could not be parsed"),
+        ("is_headline", pa.bool_(), "whether this is the task's headline metric"),
+        ("reason", pa.string(), "why the value is null; null otherwise"),
+        ("samples_fingerprint", pa.string(), "fingerprint of the samples that were answered"),
+    ],
+)
+
+COMPARISONS = _schema(
+    "comparisons",
+    [
+        ("run_id", pa.string(), "the run"),
+        ("baseline_run_id", pa.string(), "the run it is compared with"),
+        ("task", pa.string(), "canonical task name"),
+        ("split", pa.string(), "train, val or test"),
+        ("setting", pa.string(), "one of the eight settings"),
+        ("flavour", pa.string(), "released or strict"),
+        ("metric", pa.string(), "the headline metric"),
+        ("difference", pa.float64(), "run minus baseline, on the same rows"),
+        ("ci_low", pa.float64(), "lower end of its 95 % paired bootstrap interval"),
+        ("ci_high", pa.float64(), "upper end"),
+        ("num_samples", pa.int64(), "rows that both runs answered"),
+    ],
+)
+
+QUARANTINE = _schema(
+    "quarantine",
+    [
+        ("row_number", pa.int64(), "place of the row in the input, from 0"),
+        ("file", pa.string(), "the input file"),
+        ("reason", pa.string(), "why it was refused"),
+        ("row", pa.string(), "the row as JSON"),
+    ],
+)
+
+TRAINING_LOG = _schema(
+    "training_log",
+    [
+        ("step", pa.int64(), "optimizer step, from 1"),
+        ("epoch", pa.float64(), "epochs done"),
+        ("kind", pa.string(), "train or val"),
+        ("loss", pa.float64(), "mean loss on the answers"),
+        ("learning_rate", pa.float64(), "of this step; null for val"),
+        ("grad_norm", pa.float64(), "before clipping; null for val"),
+        ("tokens_per_second", pa.float64(), "real tokens (no padding), all workers; null for val"),
+        ("padding_share", pa.float64(), "share of computed positions that are padding; null for val"),
+        ("seconds", pa.float64(), "since training began, earlier attempts included"),
+    ],
+)

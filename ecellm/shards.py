@@ -1,0 +1,124 @@
+"""The unit of work: a shard of the input, read, worked on and written by one Ray task or actor call.
+
+Shards are small JSON-able dicts with a fixed number; their results are small too. The rows themselves go from file to
+file inside the worker and never through the driver.
+
+`run_shards` uses plain Ray tasks: for work without state Ray Data adds nothing but the memory of its own actors and of
+its import in every worker (measured at ingest of a 508 MB release on 4 logical CPUs: 1,442 MB at the peak against
+509 MB of an idle Ray; plain tasks: see the README). `run_shards_on_actors`, which holds models, is one Ray Data job.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+
+logger = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def run_shards(
+    shards: Sequence[Mapping[str, Any]],
+    function: Callable[..., Mapping[str, Any]],
+    *,
+    name: str,
+    function_args: Mapping[str, Any] | None = None,
+    num_cpus: float = 1,
+    memory: float | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Call `function(shard, **function_args)` for every shard, in parallel tasks; yield results as they come.
+
+    Args:
+        shards: JSON-able dicts.
+        function: plain function; must write its part under a fixed name, so that a retry does no harm.
+        name: what progress lines are called.
+        function_args: more arguments, the same for all.
+        num_cpus: logical CPUs of one task.
+        memory: bytes that Ray reserves for one task.
+    """
+    task = ray.remote(function).options(num_cpus=num_cpus, memory=memory, name=name)
+    arguments = {key: ray.put(value) for key, value in (function_args or {}).items()}
+    yield from _with_progress(_unordered(task, shards, arguments), len(shards), name)
+
+
+def _unordered(task: Any, shards: Iterable[Mapping[str, Any]], arguments: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield results as tasks finish; twice the cluster's CPUs are submitted at a time, so that the queue stays short."""
+    window = max(8, 2 * int(ray.cluster_resources().get("CPU", 1)))
+    pending: list[Any] = []
+    for shard in shards:
+        if len(pending) >= window:
+            ready, pending = ray.wait(pending)
+            yield from ray.get(ready)
+        pending.append(task.remote(shard, **arguments))
+    while pending:
+        ready, pending = ray.wait(pending)
+        yield from ray.get(ready)
+
+
+def run_shards_on_actors(
+    shards: Sequence[Mapping[str, Any]],
+    actor_class: type,
+    *,
+    name: str,
+    constructor_args: Mapping[str, Any],
+    num_actors: int,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
+) -> Iterator[dict[str, Any]]:
+    """Call `actor(shard)` for every shard on a pool of actors that each load their state once: one Ray Data job.
+
+    Args:
+        shards: JSON-able dicts.
+        actor_class: class whose instances take one shard and return a JSON-able dict.
+        name: what progress lines are called.
+        constructor_args: arguments of the class.
+        num_actors: most actors at once; fewer where there are fewer shards.
+        num_cpus: logical CPUs of one actor.
+        num_gpus: GPUs of one actor.
+    """
+    if not shards:
+        return
+    import ray.data
+
+    # Our own lines say what users ask: rows, rate, time left.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    results = ray.data.from_items(
+        [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
+    ).map(
+        _ShardActor,
+        fn_constructor_kwargs={"actor_class": actor_class, "arguments": dict(constructor_args)},
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=min(num_actors, len(shards)), max_tasks_in_flight_per_actor=1
+        ),
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+    )
+    yield from _with_progress((json.loads(row["result"]) for row in results.iter_rows()), len(shards), name)
+
+
+class _ShardActor:
+    """Holds one instance of the caller's class in a Ray Data actor, and adapts it to Ray Data's rows."""
+
+    def __init__(self, actor_class: type, arguments: Mapping[str, Any]) -> None:
+        self._instance = actor_class(**arguments)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"result": json.dumps(self._instance(json.loads(row["shard"])))}
+
+
+def _with_progress(results: Iterable[dict[str, Any]], total: int, name: str) -> Iterator[dict[str, Any]]:
+    start = last_line = time.monotonic()
+    rows = 0
+    for done, result in enumerate(results, 1):
+        rows += int(result.get("rows", 0))
+        now = time.monotonic()
+        if done == total or now - last_line >= _SECONDS_BETWEEN_LINES:
+            last_line = now
+            left = (now - start) / done * (total - done)
+            rate = f", {rows:,} rows, {rows / max(now - start, 1e-9):,.0f} rows/s" if rows else ""
+            logger.info("%s: %d of %d parts%s, about %.0f s left", name, done, total, rate, left)
+        yield result

@@ -1,0 +1,153 @@
+"""What a stage of the suite is, and how one is carried out.
+
+Every job is a `Stage`: its config, its inputs, a check of everything that can fail before work starts, and the work.
+`execute` does for all of them what design asks of each: fingerprint, refusal or resumption, heartbeat, manifest.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from ecellm.config import JobConfig, content_of
+from ecellm.fingerprint import fingerprint_input, fingerprint_of
+from ecellm.manifest import OutputState, RunDirectory, read_state, refuse_if_occupied
+from ecellm.storage import Storage, absolute
+
+logger = logging.getLogger(__name__)
+ConfigT = TypeVar("ConfigT", bound=JobConfig)
+FingerprintOf = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Run(Generic[ConfigT]):
+    """What a stage's work is given.
+
+    Attributes:
+        config: the validated config.
+        storage: access to all paths.
+        output_dir: absolute path or URL of the output directory.
+        fingerprint: 64 hex digits; identifies what is being made.
+        inputs: fingerprint of each input by name.
+    """
+
+    config: ConfigT
+    storage: Storage
+    output_dir: str
+    fingerprint: str
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage made.
+
+    Attributes:
+        rows: rows written.
+        dropped: rows left out, by reason.
+        errors: rows that failed (status `complete_with_errors` if any).
+        details: anything else worth keeping in the manifest (counts, figures).
+        summary: lines to show the user when the stage is done.
+    """
+
+    rows: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    errors: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+    summary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage(Generic[ConfigT]):
+    """One job of the suite.
+
+    Attributes:
+        job: its name, as in `python -m jobs.<job>`.
+        version: raised when the stage's output changes for the same config.
+        config_class: its config model.
+        inputs: maps the config to its inputs, name -> path or model name.
+        check: raises InputError for whatever can be known to fail before work starts.
+        run: does the work; may be called again after it was killed, and then goes on.
+        fingerprint_input: how an input is fingerprinted: (storage, config, name, path) -> fingerprint.
+    """
+
+    job: str
+    version: int
+    config_class: type[ConfigT]
+    inputs: Callable[[ConfigT], dict[str, str]]
+    check: Callable[[ConfigT, Storage], None]
+    run: Callable[[Run[ConfigT]], Outcome]
+    fingerprint_input: Callable[[Storage, ConfigT, str, str], str] = lambda storage, _config, _name, path: (
+        fingerprint_input(storage, path)
+    )
+
+
+@dataclass(frozen=True)
+class Plan(Generic[ConfigT]):
+    """A stage with its config, inputs fingerprinted and output inspected, before anything is done."""
+
+    stage: Stage[ConfigT]
+    config: ConfigT
+    storage: Storage
+    output_dir: str
+    identity: Mapping[str, Any]
+    fingerprint: str
+    state: OutputState
+
+
+def plan(stage: Stage[ConfigT], config: ConfigT, planned: Mapping[str, str] | None = None) -> Plan[ConfigT]:
+    """Fingerprint the inputs and look at the output directory.
+
+    Args:
+        stage: the job.
+        config: its config.
+        planned: fingerprints of directories that earlier stages of a pipeline will have made.
+
+    Raises:
+        InputError: an input is missing or not finished, or the store cannot be reached.
+    """
+    storage = Storage(config.storage)
+    output_dir = absolute(config.output_dir)  # type: ignore[attr-defined]  every job but the base has it
+    storage.check_access(output_dir)
+    inputs: dict[str, str] = {}
+    for name, path in stage.inputs(config).items():
+        known = (planned or {}).get(path)
+        inputs[name] = known if known is not None else stage.fingerprint_input(storage, config, name, path)
+    identity = {"job": stage.job, "stage_version": stage.version, "inputs": inputs, "config": content_of(config)}
+    fingerprint = fingerprint_of(identity)
+    state = read_state(storage, output_dir, fingerprint)
+    return Plan(stage, config, storage, output_dir, identity, fingerprint, state)
+
+
+def carry_out(planned: Plan[Any]) -> None:
+    """Do a planned stage, or say that it is done already.
+
+    Raises:
+        InputError: the directory holds something else, or the stage's check fails.
+        OutputHeldError: another run is at work there.
+    """
+    stage, config = planned.stage, planned.config
+    if planned.state == OutputState.DONE:
+        logger.info("%s: already done in %s, nothing to do", stage.job, planned.output_dir)
+        return
+    # A refusal costs nothing and comes before checks that may load a model; the claim comes after them, so that bad
+    # input leaves no trace.
+    refuse_if_occupied(planned.storage, planned.output_dir, planned.identity, overwrite=config.overwrite)
+    stage.check(config, planned.storage)
+    directory = RunDirectory.claim(planned.storage, planned.output_dir, planned.identity, overwrite=config.overwrite)
+    with directory:
+        logger.info("%s: started, output in %s", stage.job, planned.output_dir)
+        start = time.monotonic()
+        run = Run(config, planned.storage, planned.output_dir, planned.fingerprint, planned.identity["inputs"])
+        outcome = stage.run(run)
+        seconds = time.monotonic() - start
+        directory.finish(config=config.model_dump(mode="json"), outcome=outcome, wall_seconds=seconds)
+        for line in outcome.summary:
+            logger.info("%s: %s", stage.job, line)
+        logger.info("%s: done in %.1f s, %s rows in %s", stage.job, seconds, f"{outcome.rows:,}", planned.output_dir)
+
+
+def execute(stage: Stage[ConfigT], config: ConfigT) -> None:
+    """Plan a stage and carry it out."""
+    carry_out(plan(stage, config))

@@ -1,0 +1,30 @@
+"""One example of a task, as a builder gives it: before instructions, settings and ids."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Example:
+    """Input and answer of one example.
+
+    Attributes:
+        input: byte-exact input text.
+        output: byte-exact reference answer.
+        options: the answer options as text; None where the task has none.
+        relevance: QPR: the ESCI label of each candidate.
+        category: product category of the source.
+        source: raw source it was built from.
+        source_ids: ids in that source.
+    """
+
+    input: str
+    output: str
+    options: str | None = None
+    relevance: tuple[str, ...] | None = None
+    category: str | None = None
+    source: str | None = None
+    source_ids: tuple[str, ...] = ()
+
+
+Splits = Mapping[str, Sequence[Example]]

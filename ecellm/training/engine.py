@@ -1,0 +1,212 @@
+"""Starting DeepSpeed in a worker, and its state as plain tensors by parameter name, whatever the ZeRO stage.
+
+No compiler is needed: DeepSpeed would build a shared-memory operation at its start on a CPU, which only its inference
+uses; it is told that the operation is not to be had.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecellm.config import FinetuneConfig
+from ecellm.training.deepspeed_config import deepspeed_config
+from ecellm.training.loss import AnswerLoss
+from ecellm.training.model import trainable_parameters
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def prepare_process(config: FinetuneConfig) -> torch.device:
+    """Set up a worker process before DeepSpeed is imported; return its device."""
+    on_gpu = config.use_gpu and torch.cuda.is_available()
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if on_gpu else "cpu")
+    # Workers may not have the environment's programs on their path; DeepSpeed looks for ninja where it does compile.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    quiet_libraries()
+    torch.set_num_threads(config.cpus_per_worker)
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+
+
+def quiet_libraries() -> None:
+    """Keep progress bars, upgrade notices and Ray's bookkeeping of checkpoints out of the user's log."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+
+
+def _start_deepspeed(*, on_gpu: bool) -> Any:
+    """Import DeepSpeed and let it use the process group that Ray Train has made."""
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    if not on_gpu:
+        deepspeed.ops.__compatible_ops__ = {}
+    deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False)
+    return deepspeed
+
+
+class Engine:
+    """A DeepSpeed engine around `AnswerLoss`, with what training needs of it.
+
+    Attributes:
+        module: the `AnswerLoss` that is trained.
+        parameters: the trainable parameters by name.
+        num_trainable: how many numbers they hold.
+    """
+
+    def __init__(self, model: nn.Module, config: FinetuneConfig, *, bf16: bool, device: torch.device) -> None:
+        on_gpu = device.type == "cuda"
+        deepspeed = _start_deepspeed(on_gpu=on_gpu)
+        self.module = AnswerLoss(model)
+        self.parameters = trainable_parameters(model)
+        self.num_trainable = sum(parameter.numel() for parameter in self.parameters.values())
+        settings = deepspeed_config(config, bf16=bf16, on_gpu=on_gpu, num_trainable=self.num_trainable)
+        self._stage = settings["zero_optimization"]["stage"]
+        self._adamw = _adamw(list(self.parameters.values()), config)
+        self._own_norm: torch.Tensor | None = None
+        if not self._stage:
+            self._clip_at = config.optimizer.max_grad_norm
+            self._adamw.register_step_pre_hook(self._clip)
+        self._engine, *_ = deepspeed.initialize(model=self.module, optimizer=self._adamw, config=settings)
+
+    def _clip(self, *_: Any) -> None:
+        self._own_norm = nn.utils.clip_grad_norm_(self.parameters.values(), self._clip_at)
+
+    def loss(self, **arguments: Any) -> torch.Tensor:
+        """Run the forward pass."""
+        return self._engine(**arguments)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of one micro-batch."""
+        self._engine.backward(loss, scale_wrt_gas=False)
+
+    def step(self, learning_rate: float) -> None:
+        """Sum gradients over ranks, clip, update, clear."""
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
+        self._engine.step()
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout on or off."""
+        self._engine.train(mode)
+
+    @property
+    def grad_norm(self) -> torch.Tensor | float:
+        """Norm of the last step's gradient before clipping."""
+        norm = self._own_norm if not self._stage else self._engine.get_global_grad_norm()
+        return float("nan") if norm is None else norm
+
+    def gather(self, *, keep: bool) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Return fp32 weights and optimizer moments by parameter name, on the CPU; a collective of all ranks.
+
+        Args:
+            keep: whether this rank wants them; the others take part and get empty dicts.
+        """
+        weights: dict[str, torch.Tensor] = {}
+        moments: dict[str, torch.Tensor] = {}
+        for name, parameter in self.parameters.items():
+            for key in (None, *MOMENTS):
+                value = self._full(parameter, key)
+                assert value.numel() > 0, f"{name} has no elements: its shards were not gathered"
+                if keep:
+                    target, label = (weights, name) if key is None else (moments, f"{key}/{name}")
+                    target[label] = value.detach().float().cpu().contiguous().clone()
+        return weights, moments
+
+    def weights(self, *, keep: bool) -> dict[str, torch.Tensor]:
+        """Return fp32 weights by parameter name, on the CPU; a collective of all ranks."""
+        result = {}
+        for name, parameter in self.parameters.items():
+            value = self._full(parameter, None)
+            if keep:
+                result[name] = value.detach().float().cpu().contiguous().clone()
+        return result
+
+    def _full(self, parameter: nn.Parameter, key: str | None) -> torch.Tensor:
+        if not self._stage:
+            return parameter if key is None else self._adamw.state[parameter][key]
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
+        if key is None:
+            return safe_get_full_fp32_param(parameter)
+        return safe_get_full_optimizer_state(parameter, key)
+
+    def restore(self, weights: dict[str, torch.Tensor], moments: dict[str, torch.Tensor], step: int) -> None:
+        """Put back what `gather` returned after optimizer step `step`.
+
+        The model must have been given `weights` before the engine was made: here only the fp32 masters are set.
+        """
+        assert set(weights) == set(self.parameters), "the checkpoint is of another model"
+        for flat in self._flat_parameters():
+            zeros = {key: torch.zeros_like(flat) for key in MOMENTS}
+            self._adamw.state[flat] = {"step": torch.tensor(float(step), device=flat.device), **zeros}
+        if self._stage in {1, 2}:
+            optimizer = self._engine.optimizer
+            optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001  links the moments to their parameters
+        for name, parameter in self.parameters.items():
+            self._set(parameter, None, weights[name])
+            for key in MOMENTS:
+                self._set(parameter, key, moments[f"{key}/{name}"])
+
+    def _flat_parameters(self) -> Iterator[torch.Tensor]:
+        """Yield the tensors that the optimizer updates on this rank: all parameters, or flat shards of them."""
+        if self._stage == 3:
+            yield from self._engine.optimizer.fp32_partitioned_groups_flat
+        else:
+            for group in self._adamw.param_groups:
+                yield from group["params"]
+
+    def _set(self, parameter: nn.Parameter, key: str | None, value: torch.Tensor) -> None:
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        with torch.no_grad():
+            if not self._stage:
+                (parameter if key is None else self._adamw.state[parameter][key]).copy_(value)
+            elif self._stage == 3:
+                self._set_shard(parameter, key, value)
+            elif key is None:
+                safe_set_full_fp32_param(parameter, value.to(parameter.device))
+            else:
+                safe_set_full_optimizer_state(parameter, value.to(parameter.device), key)
+
+    def _set_shard(self, parameter: Any, key: str | None, value: torch.Tensor) -> None:
+        """Set this rank's shard of a ZeRO-3 parameter, which is padded to a multiple of the world size."""
+        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+
+        size = parameter.ds_tensor.numel()
+        rank = torch.distributed.get_rank()
+        shard = torch.zeros(size, dtype=torch.float32)
+        part = value.flatten()[rank * size : (rank + 1) * size]
+        shard[: len(part)] = part
+        shard = shard.to(parameter.ds_tensor.device)
+        if key is None:
+            safe_set_local_fp32_param(parameter, shard)
+        else:
+            safe_set_local_optimizer_state(parameter, shard, key)
+
+
+def _adamw(parameters: list[nn.Parameter], config: FinetuneConfig) -> torch.optim.AdamW:
+    """Return AdamW over `parameters`; biases and norms are not decayed, as transformers' trainer does."""
+    settings = config.optimizer
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if settings.weight_decay:
+        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+        vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+        groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )

@@ -1,0 +1,141 @@
+"""The finetune stage: a tuned model from training rows.
+
+    python -m jobs.finetune rows_dir=rows base_model=MODEL output_dir=model num_workers=2
+
+    adapter/ or model/     the tuned model (see export.py), merged/ on request
+    training_log/data/     one row a step and a validation (schema TRAINING_LOG)
+    checkpoints/           what a killed run goes on from
+
+The driver only schedules: checks and export are tasks, training is Ray Train workers.
+"""
+
+import logging
+import os
+from typing import Any
+
+import ray
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from ecellm.config import FinetuneConfig
+from ecellm.errors import InputError
+from ecellm.fingerprint import fingerprint_input
+from ecellm.models import locate, model_fingerprint
+from ecellm.stage import Outcome, Run, Stage
+from ecellm.storage import Storage, absolute, is_local, join
+from ecellm.training.checks import check_model_and_rows, check_resources
+from ecellm.training.export import Finished, finish
+from ecellm.training.loop import REFUSED, Job, train_worker
+
+logger = logging.getLogger(__name__)
+RUN_NAME = "run"
+
+
+def _inputs(config: FinetuneConfig) -> dict[str, str]:
+    return {"rows_dir": absolute(config.rows_dir), "base_model": locate(config.base_model)}
+
+
+def _fingerprint_input(storage: Storage, config: FinetuneConfig, name: str, path: str) -> str:
+    if name == "base_model":
+        return model_fingerprint(path, config.base_model_revision, storage)
+    return fingerprint_input(storage, path)
+
+
+def _check(config: FinetuneConfig, storage: Storage) -> None:
+    check_resources(config)
+    inputs = _inputs(config)
+    task = ray.remote(num_cpus=1, max_retries=0)(check_model_and_rows)
+    ray.get(task.remote(config, storage, inputs["rows_dir"], inputs["base_model"]))
+
+
+def _run(run: Run[FinetuneConfig]) -> Outcome:
+    inputs = _inputs(run.config)
+    job = Job(
+        config=run.config,
+        storage=run.storage,
+        rows_dir=inputs["rows_dir"],
+        base_model=inputs["base_model"],
+        checkpoints_dir=join(run.output_dir, "checkpoints"),
+    )
+    result = train(job)
+    assert result.checkpoint is not None, "training ended without a checkpoint"
+    task = ray.remote(num_cpus=1)(finish)
+    finished: Finished = ray.get(task.remote(job, result.checkpoint, run.output_dir))
+    return _outcome(finished)
+
+
+def train(job: Job) -> Result:
+    """Train on Ray Train workers, from the last checkpoint if there is one.
+
+    Raises:
+        InputError: training stopped for a reason that the user can mend.
+    """
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        scaling_config=_scaling(job.config),
+        run_config=_run_config(job),
+    )
+    result = trainer.fit()
+    ended: dict[str, Any] = result.return_value or {}
+    if REFUSED in ended:
+        raise InputError(ended[REFUSED])
+    return result
+
+
+def _scaling(config: FinetuneConfig) -> ScalingConfig:
+    return ScalingConfig(
+        num_workers=config.num_workers,
+        use_gpu=config.use_gpu,
+        resources_per_worker={"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})},
+    )
+
+
+def _run_config(job: Job) -> RunConfig:
+    """Return where Ray Train keeps its state: a fixed name under the output, so that the next run finds it."""
+    filesystem, path = None, job.checkpoints_dir
+    if not is_local(path):
+        fs, path = job.storage.filesystem(path)
+        filesystem = PyFileSystem(FSSpecHandler(fs))
+    return RunConfig(
+        name=RUN_NAME,
+        storage_path=path,
+        storage_filesystem=filesystem,
+        failure_config=FailureConfig(max_failures=job.config.max_failures),
+        checkpoint_config=CheckpointConfig(num_to_keep=job.config.keep_checkpoints),
+        worker_runtime_env=_worker_environment(job.config),
+    )
+
+
+def _worker_environment(config: FinetuneConfig) -> dict[str, Any]:
+    """Let workers on one machine talk over its loopback: host names of containers and laptops often lead nowhere."""
+    if config.use_gpu or "GLOO_SOCKET_IFNAME" in os.environ or len(ray.nodes()) > 1:
+        return {}
+    return {"env_vars": {"GLOO_SOCKET_IFNAME": "lo"}} if os.path.exists("/sys/class/net/lo") else {}  # noqa: PTH110
+
+
+def _outcome(finished: Finished) -> Outcome:
+    train_rows = [row for row in finished.log if row["kind"] == "train"]
+    first, last = train_rows[0]["loss"], train_rows[-1]["loss"]
+    summary = [f"{len(train_rows):,} steps: training loss {first:.4f} -> {last:.4f}"]
+    details: dict[str, Any] = {"num_steps": len(train_rows), "first_loss": first, "last_loss": last}
+    if finished.best is not None:
+        summary.append(f"best validation loss {finished.best.loss:.4f}, after step {finished.best.step:,}: exported")
+        details |= {"best_step": finished.best.step, "best_validation_loss": finished.best.loss}
+    else:
+        summary.append("no validation rows: the last step's model is exported")
+    summary.append(f"written: {', '.join(f'{name}/' for name in finished.written)}")
+    details |= {"written": finished.written, "training_seconds": round(finished.seconds, 3)}
+    return Outcome(rows=len(finished.log), details=details, summary=tuple(summary))
+
+
+STAGE = Stage(
+    job="finetune",
+    version=1,
+    config_class=FinetuneConfig,
+    inputs=_inputs,
+    check=_check,
+    run=_run,
+    fingerprint_input=_fingerprint_input,
+)

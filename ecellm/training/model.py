@@ -1,0 +1,120 @@
+"""Loading the model to tune: precision and attention chosen on the machine that trains, adapters put on."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecellm.config import FinetuneConfig, LoraSettings
+
+logger = logging.getLogger(__name__)
+
+
+def uses_bf16(config: FinetuneConfig) -> bool:
+    """Tell whether this worker computes in bf16.
+
+    Raises:
+        ValueError: bf16 was asked for and the GPU does not have it.
+    """
+    has_gpu = torch.cuda.is_available()
+    if config.precision == "auto":
+        return has_gpu and torch.cuda.is_bf16_supported()
+    if config.precision == "bf16" and has_gpu and not torch.cuda.is_bf16_supported():
+        raise ValueError("precision=bf16, but the worker's GPU has no bf16: use precision=fp32")
+    return config.precision == "bf16"
+
+
+def attention_implementation(config: FinetuneConfig, *, bf16: bool) -> str | None:
+    """Return what to ask transformers for; None lets it take sdpa where the model has it, else eager."""
+    if config.attention != "auto":
+        return config.attention
+    from transformers.utils import is_flash_attn_2_available
+
+    return "flash_attention_2" if bf16 and torch.cuda.is_available() and is_flash_attn_2_available() else None
+
+
+def load_base(path: str, *, revision: str | None, dtype: torch.dtype | str, attention: str | None = None) -> Any:
+    """Load a base model from a local directory or hub name.
+
+    Returns:
+        A causal model, or a sequence-to-sequence one if its config says so.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    model_config = AutoConfig.from_pretrained(path, revision=revision)
+    kind = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
+    return kind.from_pretrained(path, revision=revision, dtype=dtype, attn_implementation=attention)
+
+
+def head_is_tied(model: Any) -> bool:
+    """Tell whether the output layer shares its weights with the input embeddings."""
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
+def linear_layers(model: Any) -> list[str]:
+    """Return the names of the layers that are adapted by default, as peft takes them: sorted, without their paths.
+
+    These are all linear layers and the output layer, as in the paper. An output layer that is tied to the input
+    embeddings is left out: merging an adapter into it would change the embeddings too, so that no plain model could
+    stand for the tuned one.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings() if head_is_tied(model) else None
+    names = set()
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Linear | Conv1D) and module is not head:
+            leaf = path.rsplit(".", 1)[-1]
+            names.add(path if leaf.isdigit() else leaf)
+    return sorted(names)
+
+
+def add_adapters(model: Any, settings: LoraSettings, *, seed: int) -> Any:
+    """Return `model` wrapped by peft with fresh LoRA adapters, their weights a function of `seed`.
+
+    Raises:
+        ValueError: a name in `target_modules` is no layer of the model.
+    """
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    task = TaskType.SEQ_2_SEQ_LM if model.config.is_encoder_decoder else TaskType.CAUSAL_LM
+    lora = LoraConfig(
+        task_type=task,
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(settings.target_modules or linear_layers(model)),
+    )
+    torch.manual_seed(seed)
+    return get_peft_model(model, lora)
+
+
+def build_model(path: str, config: FinetuneConfig, *, bf16: bool) -> Any:
+    """Load the base model and prepare it for training as `config` says."""
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    attention = attention_implementation(config, bf16=bf16)
+    model = load_base(path, revision=config.base_model_revision, dtype=dtype, attention=attention)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.method == "lora":
+        model = add_adapters(model, config.lora, seed=config.seed)
+    return model
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name, in the model's order."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def special_tokens(model_config: Any) -> tuple[int, int | None]:
+    """Return the id that fills up short samples, and the first decoder token of a sequence-to-sequence model.
+
+    Padding is never attended to and never a target, so that any id in the vocabulary will do where the model has none.
+    """
+    pad = model_config.pad_token_id if model_config.pad_token_id is not None else 0
+    start = model_config.decoder_start_token_id if model_config.is_encoder_decoder else None
+    if model_config.is_encoder_decoder and start is None:
+        start = pad
+    return max(pad, 0), start

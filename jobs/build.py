@@ -1,0 +1,9 @@
+"""Samples from raw sources: `python -m jobs.build RECIPE.yaml key=value`."""
+
+import sys
+
+from ecellm.command_line import main
+from ecellm.stages import STAGES
+
+if __name__ == "__main__":
+    sys.exit(main(STAGES["build"]))

@@ -1,0 +1,9 @@
+"""Scores, metrics and a report from predictions: `python -m jobs.evaluate RECIPE.yaml key=value`."""
+
+import sys
+
+from ecellm.command_line import main
+from ecellm.stages import STAGES
+
+if __name__ == "__main__":
+    sys.exit(main(STAGES["evaluate"]))

@@ -1,0 +1,9 @@
+"""A tuned model from training rows: `python -m jobs.finetune RECIPE.yaml key=value`."""
+
+import sys
+
+from ecellm.command_line import main
+from ecellm.stages import STAGES
+
+if __name__ == "__main__":
+    sys.exit(main(STAGES["finetune"]))

@@ -1,0 +1,9 @@
+"""Answers to test samples: `python -m jobs.predict RECIPE.yaml key=value`."""
+
+import sys
+
+from ecellm.command_line import main
+from ecellm.stages import STAGES
+
+if __name__ == "__main__":
+    sys.exit(main(STAGES["predict"]))

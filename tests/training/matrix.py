@@ -1,0 +1,54 @@
+"""Runs inside Ray Train workers: the same training under several settings, in one start of the workers."""
+
+import dataclasses
+
+from ecellm.training.loop import Trainer
+
+
+def losses_of(trainer, num_steps):
+    """Train `num_steps` steps without reporting; return loss and gradient norm of each."""
+    first = len(trainer._progress.rows)
+    for done, (step, batch) in enumerate(trainer._batches(), 1):
+        trainer._train_step(step, batch)
+        trainer._state = dataclasses.replace(trainer._state, step=step)
+        if done == num_steps:
+            break
+    trainer._progress.flush()
+    return [(row["loss"], row["grad_norm"]) for row in trainer._progress.rows[first:]]
+
+
+def train_matrix(settings):
+    """For each job: losses of `num_steps` steps; and with `resume`, of the second half after restoring a new engine."""
+    results = {}
+    for name, job in settings["jobs"].items():
+        trainer = Trainer(job)
+        half = settings["num_steps"] // 2
+        losses = losses_of(trainer, half)
+        weights, moments = trainer._engine.gather(keep=True)
+        state = trainer._state
+        losses += losses_of(trainer, settings["num_steps"] - half)
+        results[name] = {"losses": losses}
+        for other in settings["resume"].get(name, ()):
+            results[name][f"resumed by {other}"] = resumed(settings["jobs"][other], state, weights, moments, settings)
+    return results
+
+
+def resumed(job, state, weights, moments, settings):
+    from ecellm.training import checkpoint, loop
+
+    load = checkpoint.load_weights_into
+    build = loop.build_model
+
+    def build_and_load(*args, **kwargs):
+        model = build(*args, **kwargs)
+        load(model, weights)
+        return model
+
+    loop.build_model = build_and_load
+    try:
+        trainer = Trainer(job)
+    finally:
+        loop.build_model = build
+    trainer._engine.restore(weights, moments, state.step)
+    trainer._state = state
+    return losses_of(trainer, settings["num_steps"] - settings["num_steps"] // 2)
