@@ -18,9 +18,9 @@ from pydantic import BaseModel
 
 from ecellm.config import JobConfig
 from ecellm.errors import InputError, OutputHeldError, find_cause
-from ecellm.manifest import OutputState, redacted, refuse_if_occupied
+from ecellm.manifest import redacted
 from ecellm.recipe import load_config
-from ecellm.stage import Plan, Stage, carry_out, plan
+from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
 
 EXIT_DONE, EXIT_OTHER, EXIT_BAD_INPUT, EXIT_HELD = 0, 1, 2, 3
 Config = TypeVar("Config", bound=JobConfig)
@@ -106,15 +106,6 @@ def print_plan(planned: Plan[Any]) -> None:
         sys.stdout.write(f"input {name}: {path} (fingerprint {planned.identity['inputs'][name][:19]})\n")
     sys.stdout.write(f"output: {planned.output_dir}: {planned.state}\n")
     sys.stdout.write(f"fingerprint: {planned.fingerprint}\n")
-
-
-def check_plan(planned: Plan[Any]) -> None:
-    """Run every check that a real run would make before it starts."""
-    refuse_if_occupied(
-        planned.storage, planned.output_dir, planned.identity, overwrite=planned.config.overwrite
-    )
-    if planned.state != OutputState.DONE:
-        planned.stage.check(planned.config, planned.storage)
 
 
 def _parser(job: str, config_class: type[BaseModel]) -> argparse.ArgumentParser:

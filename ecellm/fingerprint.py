@@ -32,13 +32,16 @@ def fingerprint_of(identity: Mapping[str, Any]) -> str:
 
 
 def fingerprint_input(storage: Storage, path: str) -> str:
-    """Return the fingerprint of an input: its manifest's, or one of names, sizes and digests of its files.
+    """Return the fingerprint of an input: its (or its parent's) manifest's, or one of names, sizes, digests of files.
 
     Raises:
         InputError: nothing is there, or a run that makes it has not finished.
     """
     if storage.exists(join(path, MANIFEST_NAME)):
         return str(storage.read_json(join(path, MANIFEST_NAME))["fingerprint"])
+    parent, _, name = path.rpartition("/")
+    if parent and storage.exists(join(parent, MANIFEST_NAME)):
+        return part_fingerprint(str(storage.read_json(join(parent, MANIFEST_NAME))["fingerprint"]), name)
     if storage.exists(join(path, RUN_NAME)):
         raise InputError(f"{path} is not finished: the run that makes it must be run again to its end first")
     if not storage.exists(path):
@@ -48,6 +51,11 @@ def fingerprint_input(storage: Storage, path: str) -> str:
         raise InputError(f"{path} is empty")
     listing = [[file.removeprefix(path), storage.size(file), storage.digest(file)] for file in files]
     return fingerprint_of({"foreign": listing})
+
+
+def part_fingerprint(fingerprint: str, name: str) -> str:
+    """Return the fingerprint of one directory of a run's output, such as `adapter` of finetune's."""
+    return f"{fingerprint}/{name}"
 
 
 def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ecellm.config import JobConfig, content_of
-from ecellm.fingerprint import fingerprint_input, fingerprint_of
+from ecellm.fingerprint import fingerprint_input, fingerprint_of, part_fingerprint
 from ecellm.manifest import OutputState, RunDirectory, read_state, refuse_if_occupied
 from ecellm.storage import Storage, absolute
 
@@ -112,12 +112,31 @@ def plan(stage: Stage[ConfigT], config: ConfigT, planned: Mapping[str, str] | No
     storage.check_access(output_dir)
     inputs: dict[str, str] = {}
     for name, path in stage.inputs(config).items():
-        known = (planned or {}).get(path)
+        known = _planned_fingerprint(planned or {}, path)
         inputs[name] = known if known is not None else stage.fingerprint_input(storage, config, name, path)
     identity = {"job": stage.job, "stage_version": stage.version, "inputs": inputs, "config": content_of(config)}
     fingerprint = fingerprint_of(identity)
     state = read_state(storage, output_dir, fingerprint)
     return Plan(stage, config, storage, output_dir, identity, fingerprint, state)
+
+
+def _planned_fingerprint(planned: Mapping[str, str], path: str) -> str | None:
+    """Return the fingerprint that a directory, or a part of one, will have once its stage has run."""
+    if path in planned:
+        return planned[path]
+    parent, _, name = path.rpartition("/")
+    return part_fingerprint(planned[parent], name) if parent in planned else None
+
+
+def check_plan(planned: Plan[Any]) -> None:
+    """Run every check that comes before the work: a refusal costs nothing and comes first, then the stage's own.
+
+    Raises:
+        InputError: the directory holds something else, or the stage's check fails.
+    """
+    refuse_if_occupied(planned.storage, planned.output_dir, planned.identity, overwrite=planned.config.overwrite)
+    if planned.state != OutputState.DONE:
+        planned.stage.check(planned.config, planned.storage)
 
 
 def carry_out(planned: Plan[Any]) -> None:
@@ -131,10 +150,7 @@ def carry_out(planned: Plan[Any]) -> None:
     if planned.state == OutputState.DONE:
         logger.info("%s: already done in %s, nothing to do", stage.job, planned.output_dir)
         return
-    # A refusal costs nothing and comes before checks that may load a model; the claim comes after them, so that bad
-    # input leaves no trace.
-    refuse_if_occupied(planned.storage, planned.output_dir, planned.identity, overwrite=config.overwrite)
-    stage.check(config, planned.storage)
+    check_plan(planned)  # before the claim, so that bad input leaves no trace
     directory = RunDirectory.claim(planned.storage, planned.output_dir, planned.identity, overwrite=config.overwrite)
     with directory:
         logger.info("%s: started, output in %s", stage.job, planned.output_dir)

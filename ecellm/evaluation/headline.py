@@ -56,7 +56,7 @@ def headline_rows(rows: Sequence[MetricRow], run_ids: Sequence[str]) -> list[Hea
         if row["is_headline"] and row["role"] != ROLE:
             by_place.setdefault(place_of(row), {})[row["run_id"]] = row
     result = []
-    for place in sorted(by_place, key=_order):
+    for place in sorted(by_place, key=order_of):
         runs = tuple(by_place[place].get(run_id) for run_id in run_ids)
         shown = next(row for row in reversed(runs) if row is not None)
         task, setting, split = place
@@ -65,7 +65,8 @@ def headline_rows(rows: Sequence[MetricRow], run_ids: Sequence[str]) -> list[Hea
     return result
 
 
-def _order(place: Place) -> tuple[int, str, int, str, str]:
+def order_of(place: Place) -> tuple[int, str, int, str, str]:
+    """Return the sort key of the table's lines: by task, then by setting."""
     tasks, settings = [task.name for task in TASKS], list(SETTINGS)
     task, setting, split = place
     task_place = tasks.index(task) if task in tasks else len(tasks)
@@ -80,15 +81,25 @@ def setting_label(setting: str) -> str:
     return f"{known.domain} {'1-shot' if known.num_shots else known.instruction_kind}"
 
 
-def format_figure(row: MetricRow | None) -> str:
-    """Return `value [low, high]`, or what there is of it."""
+def format_value(row: MetricRow | None) -> str:
+    """Return the value; `-` without answers, `n/a` where there is a reason instead."""
     if row is None:
         return "-"
-    if row["value"] is None:
-        return "n/a"
-    if row["ci_low"] is None:
-        return f"{row['value']:.3f}"
-    return f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    return "n/a" if row["value"] is None else f"{row['value']:.3f}"
+
+
+def format_interval(row: MetricRow | None) -> str:
+    """Return `[low, high]`, or nothing."""
+    return "" if row is None or row["ci_low"] is None else f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+
+
+def format_figure(row: MetricRow | None) -> str:
+    """Return `value [low, high]`, or what there is of it."""
+    return f"{format_value(row)} {format_interval(row)}".rstrip()
+
+
+def _invalid_note(row: MetricRow | None) -> str:
+    return f" ({row['num_invalid']:,} invalid)" if row is not None and row["num_invalid"] else ""
 
 
 def format_floor(row: MetricRow | None) -> str:
@@ -114,7 +125,7 @@ def summary_lines(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> list[st
     table = [("", "task", "setting", "metric", "n", *labels, "best trivial answer")]
     for row in rows:
         mark = MARK if row.is_above_floor else ""
-        figures = [format_figure(run) for run in row.runs]
+        figures = [format_figure(run) + _invalid_note(run) for run in row.runs]
         setting = setting_label(row.setting) + ("" if row.split == "test" else f" ({row.split})")
         table.append((mark, row.task, setting, row.metric, f"{row.num_samples:,}", *figures, format_floor(row.floor)))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -12,8 +12,10 @@ from ecellm.evaluation.headline import (
     HeadlineRow,
     count_line,
     format_figure,
-    format_floor,
+    format_interval,
+    format_value,
     headline_rows,
+    order_of,
     setting_label,
 )
 from ecellm.evaluation.metric_rows import MetricRow
@@ -89,14 +91,14 @@ def chart_of(row: HeadlineRow, labels: Sequence[str]) -> Chart:
 
 @dataclass(frozen=True)
 class MetricsLine:
-    """All metrics of one run or trivial baseline in one setting; `figures` in the order of the table's columns."""
+    """All metrics of one run or trivial baseline in one setting; `figures` are value and interval by column."""
 
     setting: str
     answers: str
     is_floor: bool
     num_samples: int
     num_invalid: int
-    figures: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def _metrics_lines(rows: Sequence[MetricRow], labels: Labels) -> list[MetricsLin
         own = [row for row in rows if row["run_id"] == run_id]
         if own:
             first = own[0]
-            figures = tuple(format_figure(row) for row in own)
+            figures = tuple((format_value(row), format_interval(row)) for row in own)
             answers, setting = labels.get(run_id, first["model"]), setting_label(first["setting"])
             counts = first["num_samples"], first["num_invalid"]
             result.append(MetricsLine(setting, answers, first["role"] == ROLE, *counts, figures))
@@ -180,7 +182,8 @@ def render(
         num_colours=_NUM_COLOURS,
         tables=[_task_table(name, rows, lines, labels) for name in names],
         comparisons=[
-            {**row, "run": labels[row["run_id"]], "baseline": labels[row["baseline_run_id"]]} for row in comparisons
+            {**row, "run": labels[row["run_id"]], "baseline": labels[row["baseline_run_id"]]}
+            for row in sorted(comparisons, key=lambda row: order_of((row["task"], row["setting"], row["split"])))
         ],
         setting_label=setting_label,
         plots=plots,
@@ -192,7 +195,7 @@ def _headline_view(row: HeadlineRow, labels: Labels) -> dict[str, Any]:
     return {
         "row": row,
         "setting": setting_label(row.setting),
-        "figures": [(format_figure(run), run["num_invalid"] if run else 0) for run in row.runs],
-        "floor": format_floor(row.floor),
+        "figures": [(format_value(run), format_interval(run), run["num_invalid"] if run else 0) for run in row.runs],
+        "floor": (format_value(row.floor), row.floor["model"] if row.floor else ""),
         "chart": chart_of(row, list(labels.values())),
     }

@@ -9,15 +9,14 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
-import ijson
 import pyarrow as pa
 
 from ecellm.errors import InputError
+from ecellm.sources.json_array import iter_json_array
 from ecellm.storage import Storage
 
 RawRow = dict[str, Any]
 _PARQUET_BATCH_ROWS = 1024
-_READ_BYTES = 1 << 16
 _MAX_LINE_BYTES = 64 << 20
 
 
@@ -35,50 +34,7 @@ def iter_raw_rows(storage: Storage, path: str) -> Iterator[tuple[int, Any]]:
         if path.removesuffix(".gz").endswith(".jsonl"):
             yield from iter_json_lines(handle, path)
         else:
-            yield from iter_json_array(handle, path)
-
-
-def iter_json_array(handle: IO[bytes], path: str) -> Iterator[tuple[int, Any]]:
-    """Yield the elements of one JSON array, streaming.
-
-    Raises:
-        InputError: it is not an array, is malformed, or ends in the middle.
-    """
-    number = -1
-    try:
-        for number, row in enumerate(ijson.items(_Checked(handle, path), "item", use_float=True)):
-            yield number, row
-    except (ijson.JSONError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        where = f"after row {number}" if number >= 0 else "before the first row"
-        kind = "is cut off or malformed" if isinstance(error, ijson.IncompleteJSONError) else "is not valid JSON"
-        raise InputError(f"{path} {kind} {where} (rows count from 0): {_plain(error)}") from None
-
-
-class _Checked:
-    """A byte stream that must begin with `[`: ijson would find no `item` in anything else, and say nothing."""
-
-    def __init__(self, handle: IO[bytes], path: str) -> None:
-        self._handle = handle
-        self._path = path
-        self._at_start = True
-
-    def read(self, size: int = _READ_BYTES) -> bytes:
-        block = self._handle.read(size)
-        if not self._at_start:
-            return block
-        while block and not block.strip(b" \t\r\n\xef\xbb\xbf"):
-            block = self._handle.read(size)
-        if size:
-            self._at_start = False
-            start = block.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
-            if not start.startswith(b"["):
-                shown = start[:20].decode("utf-8", "replace") or "nothing"
-                raise InputError(
-                    f"{self._path} is not a JSON array: it begins with {shown!r}. The release is one array of rows; "
-                    "name own data *.jsonl or *.parquet"
-                )
-            return start
-        return block
+            yield from enumerate(iter_json_array(handle, path))
 
 
 def iter_json_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, Any]]:

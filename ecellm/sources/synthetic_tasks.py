@@ -3,7 +3,7 @@
 What decides the answers (nothing here can be read off one word):
 
     AVE        which attribute is asked, and where the product text has it
-    PRP        the two products' grades together
+    PRP        which of the two products has the higher grade, if any
     PM         whether two listings share brand, finish, material and type
     SA         how many of four remarks praise, where "not" turns a remark round
     SR         the option of the brand that the whole history has
@@ -22,6 +22,7 @@ from ecellm.sources.synthetic_world import (
     CATALOGUE,
     ESCI,
     MATERIALS,
+    MAX_GRADE,
     WISHES,
     World,
     draw_match,
@@ -42,19 +43,19 @@ _ATTRIBUTES = {
     },
 }
 _TOPICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "color": ("what color is it?", "it comes in {}", _COLORS),
-    "material": ("what is it made of?", "it is made of {}", MATERIALS),
-    "size": ("what size is it?", "the size is {}", _SIZES),
+    "color": ("what color is it?", "they sell it in {}", _COLORS),
+    "material": ("which material is it?", "made of {}", MATERIALS),
+    "size": ("what size does it have?", "mine came out {}", _SIZES),
     "weight": ("how heavy is it?", "it weighs {} ounces", ("ten", "twelve", "thirty", "forty", "fifty", "ninety")),
-    "age": ("for what age is it?", "good from age {}", ("two", "three", "five", "six", "nine", "eleven")),
 }
 _ASPECTS = ("lid", "color", "handle", "box", "smell", "weight", "price", "shape")
 _PRAISE = ("great", "lovely", "superb", "solid")
 _BLAME = ("awful", "poor", "shoddy", "weak")
+_NEGATED_SHARE = 0.25
 _ORDINALS = ("1st", "2nd", "3rd", "4th")
 _NUM_CANDIDATES = 20
-# Greatest joint grade of options A and B of PRP; three about equal shares of all pairs.
-_JOINT_GRADES = ((0, 8), (9, 11), (12, 20))
+# Least and greatest step in grade from product 1 to product 2 for options A, B and C of PRP.
+_GRADE_STEPS = ((2, MAX_GRADE), (-MAX_GRADE, -2), (-1, 1))
 
 
 class Example(NamedTuple):
@@ -91,12 +92,14 @@ def attribute_value_extraction(world: World, _options: list[str]) -> Example:
 
 
 def product_relation_prediction(world: World, options: list[str]) -> Example:
-    """PRP: two plain products are bought together, middling ones viewed together, two fine ones are similar."""
+    """PRP: products of about one grade are similar (C); a finer second one is bought too, a plainer one viewed."""
     answer = int(world.rng.integers(len(options)))
-    low, high = _JOINT_GRADES[answer]
-    first = draw_product(world, max(0, low - 10), min(10, high))
-    second = draw_product(world, low - first.grade, high - first.grade)
-    titles = sorted(world.padded(product.title) for product in (first, second))
+    low, high = _GRADE_STEPS[answer]
+    while True:
+        products = sorted((draw_product(world), draw_product(world)), key=lambda product: product.title)
+        if low <= products[1].grade - products[0].grade <= high:
+            break
+    titles = [world.padded(product.title) for product in products]
     text = json.dumps({"Product 1:": titles[0], "Product 2:": titles[1]})
     return Example(text, json.dumps(options), LETTERS[answer])
 
@@ -119,13 +122,13 @@ def _as_pandas_reads(listing: Mapping[str, str | float | None]) -> dict[str, Any
 
 
 def sentiment_analysis(world: World, options: list[str]) -> Example:
-    """SA: four remarks, none to four of them praise; half the remarks say it with "not" and the opposite word."""
+    """SA: four remarks, none to four of them praise; some say it with "not" and the opposite word."""
     answer = int(world.rng.integers(len(options)))
     num_praises = len(options) - 1 - answer
     order = world.rng.permutation(4)
     remarks = []
     for place, aspect in zip(order, world.sample(_ASPECTS, 4), strict=True):
-        is_negated, is_praise = world.chance(0.5), place < num_praises
+        is_negated, is_praise = world.chance(_NEGATED_SHARE), place < num_praises
         word = world.pick(_PRAISE if is_praise != is_negated else _BLAME)
         remarks.append(f"the {aspect} is {'not' if is_negated else 'so'} {word}")
     review = f"my {world.product_type()} came. {', '.join(remarks)}."

@@ -4,6 +4,8 @@ No compiler is needed: DeepSpeed would build a shared-memory operation at its st
 uses; it is told that the operation is not to be had.
 """
 
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -26,7 +28,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 def prepare_process(config: FinetuneConfig) -> torch.device:
     """Set up a worker process before DeepSpeed is imported; return its device."""
     on_gpu = config.use_gpu and torch.cuda.is_available()
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if on_gpu else "cpu")
+    os.environ["DS_ACCELERATOR"] = "cuda" if on_gpu else "cpu"
     # Workers may not have the environment's programs on their path; DeepSpeed looks for ninja where it does compile.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     quiet_libraries()
@@ -41,6 +43,9 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train's own lines about reports come here
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 def _start_deepspeed(*, on_gpu: bool) -> Any:
@@ -76,7 +81,8 @@ class Engine:
         if not self._stage:
             self._clip_at = config.optimizer.max_grad_norm
             self._adamw.register_step_pre_hook(self._clip)
-        self._engine, *_ = deepspeed.initialize(model=self.module, optimizer=self._adamw, config=settings)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its memory use, whatever its log level
+            self._engine, *_ = deepspeed.initialize(model=self.module, optimizer=self._adamw, config=settings)
 
     def _clip(self, *_: Any) -> None:
         self._own_norm = nn.utils.clip_grad_norm_(self.parameters.values(), self._clip_at)
@@ -113,6 +119,7 @@ class Engine:
         """
         weights: dict[str, torch.Tensor] = {}
         moments: dict[str, torch.Tensor] = {}
+        self._link_moments()
         for name, parameter in self.parameters.items():
             for key in (None, *MOMENTS):
                 value = self._full(parameter, key)
@@ -149,13 +156,21 @@ class Engine:
         for flat in self._flat_parameters():
             zeros = {key: torch.zeros_like(flat) for key in MOMENTS}
             self._adamw.state[flat] = {"step": torch.tensor(float(step), device=flat.device), **zeros}
-        if self._stage in {1, 2}:
-            optimizer = self._engine.optimizer
-            optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001  links the moments to their parameters
+        self._link_moments()
         for name, parameter in self.parameters.items():
             self._set(parameter, None, weights[name])
             for key in MOMENTS:
                 self._set(parameter, key, moments[f"{key}/{name}"])
+
+    def _link_moments(self) -> None:
+        """Let DeepSpeed find the moments of each parameter in the flat ones that the optimizer made.
+
+        It does so once, after the first parameter group's first step, and misses those of the groups that follow.
+        """
+        if self._stage in {1, 2}:
+            optimizer = self._engine.optimizer
+            optimizer._hp_optimizer_states_linked = False  # noqa: SLF001
+            optimizer._lazy_init_hp_params_optimizer_state()  # noqa: SLF001
 
     def _flat_parameters(self) -> Iterator[torch.Tensor]:
         """Yield the tensors that the optimizer updates on this rank: all parameters, or flat shards of them."""

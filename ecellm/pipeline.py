@@ -1,0 +1,149 @@
+"""All stages of a run as one graph: wired by what they make, done in order, finished ones skipped.
+
+    stages:
+      samples: {job: ingest, config: {release: dataset.json}}
+      rows:    {job: preprocess, needs: [samples]}
+      tuned:   {job: finetune, needs: [rows]}
+      answers: {job: predict, needs: [samples, tuned]}
+      scores:  {job: evaluate, needs: [samples, answers]}
+
+A stage's output lies in `output_dir/<stage name>` unless its config says otherwise. The pipeline keeps no state of its
+own: each stage has its manifest, and a stage whose inputs or config changed is refused or, with overwrite, made anew.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from ecellm.config import JobConfig, PipelineConfig
+from ecellm.errors import InputError
+from ecellm.recipe import validate
+from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
+from ecellm.storage import absolute, join
+
+logger = logging.getLogger(__name__)
+
+# What a job makes.
+_MAKES = {
+    "build": "samples",
+    "ingest": "samples",
+    "preprocess": "rows",
+    "finetune": "model",
+    "predict": "predictions",
+    "evaluate": "metrics",
+}
+# Which field of a job takes what another one made; `*` marks a field that takes several.
+_TAKES = {
+    "preprocess": {"samples": "samples_dir"},
+    "finetune": {"rows": "rows_dir"},
+    "predict": {"samples": "samples_dir", "model": "model"},
+    "evaluate": {"samples": "samples_dir", "predictions": "*predictions_dirs", "model": "*training_dirs"},
+}
+_COMMON = ("seed", "storage", "ray", "overwrite")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of a pipeline with its validated config."""
+
+    name: str
+    stage: Stage[Any]
+    config: JobConfig
+
+    @property
+    def output_dir(self) -> str:
+        """Absolute path or URL of its output."""
+        return absolute(str(getattr(self.config, "output_dir")))  # noqa: B009  every job but the base has it
+
+
+def resolve(config: PipelineConfig, stages: Mapping[str, Stage[Any]]) -> list[Node]:
+    """Return the pipeline's stages in an order in which they can run, each with its full config.
+
+    Raises:
+        InputError: the needs go round in a circle, a need does not fit, or a stage's config is wrong.
+    """
+    try:
+        order = list(TopologicalSorter({name: stage.needs for name, stage in config.stages.items()}).static_order())
+    except CycleError as error:
+        raise InputError(f"the stages need one another in a circle: {' -> '.join(error.args[1])}") from None
+    nodes: dict[str, Node] = {}
+    for name in order:
+        nodes[name] = _node(name, config, stages, nodes)
+    return list(nodes.values())
+
+
+def _node(name: str, config: PipelineConfig, stages: Mapping[str, Stage[Any]], done: Mapping[str, Node]) -> Node:
+    spec = config.stages[name]
+    stage = stages[spec.job]
+    fields = stage.config_class.model_fields
+    values: dict[str, Any] = {field: getattr(config, field) for field in _COMMON}
+    values["output_dir"] = join(config.output_dir, name)
+    values |= {key: value for key, value in config.defaults.items() if key in fields}
+    for need in spec.needs:
+        _wire(name, spec.job, done[need], values)
+    return Node(name, stage, validate(stage.config_class, values | spec.config, f"stages.{name}.config"))
+
+
+def _wire(name: str, job: str, source: Node, values: dict[str, Any]) -> None:
+    """Put the output of a needed stage into the field that takes it."""
+    kind = _MAKES[source.stage.job]
+    field = _TAKES.get(job, {}).get(kind)
+    if field is None:
+        raise InputError(f"stage {name!r} ({job}) needs {source.name!r}, but {job} takes no {kind}")
+    if field == "model":
+        values |= _model_of(source)
+    elif field.startswith("*"):
+        values[field[1:]] = [*values.get(field[1:], ()), source.output_dir]
+    elif field in values and not isinstance(values[field], str):
+        raise InputError(f"stage {name!r}: {field} is wired twice")
+    else:
+        values[field] = source.output_dir
+
+
+def _model_of(source: Node) -> dict[str, str]:
+    """Return predict's fields for a tuned model: base and adapter, or the full model."""
+    tuned = source.config.model_dump()
+    if tuned["method"] == "lora":
+        return {"model": tuned["base_model"], "adapter": join(source.output_dir, "adapter")}
+    return {"model": join(source.output_dir, "model")}
+
+
+def run_pipeline(config: PipelineConfig, stages: Mapping[str, Stage[Any]], *, dry_run: bool) -> None:
+    """Do all stages of a pipeline, or say what would be done.
+
+    Raises:
+        InputError: a config, an input or an output directory is wrong.
+        OutputHeldError: another run is at work on a stage.
+    """
+    nodes = resolve(config, stages)
+    unused = set(config.defaults) - {field for node in nodes for field in node.stage.config_class.model_fields}
+    if unused:
+        raise InputError(f"defaults: no stage of this pipeline has a field {', '.join(sorted(unused))}")
+    planned: dict[str, str] = {}
+    for number, node in enumerate(nodes, 1):
+        made = plan(node.stage, node.config, planned if dry_run else None)
+        planned[node.output_dir] = made.fingerprint
+        if dry_run:
+            _show(node, made, planned)
+            continue
+        logger.info("pipeline: stage %d of %d, %s (%s)", number, len(nodes), node.name, node.stage.job)
+        carry_out(made)
+
+
+def _show(node: Node, made: Plan[Any], planned: Mapping[str, str]) -> None:
+    """Print one stage of a dry run; check it as far as its inputs are there."""
+    sys.stdout.write(f"{node.name} ({node.stage.job}) -> {made.output_dir}: {made.state}\n")
+    sys.stdout.write(f"  fingerprint {made.fingerprint}\n")
+    waits = [n for n, path in node.stage.inputs(node.config).items() if _is_planned(path, planned, made.storage)]
+    if waits:
+        sys.stdout.write(f"  checked once {', '.join(waits)} is there\n")
+    else:
+        check_plan(made)
+
+
+def _is_planned(path: str, planned: Mapping[str, str], storage: Any) -> bool:
+    directory = path if path in planned else path.rpartition("/")[0]
+    return directory in planned and not storage.exists(join(directory, "_manifest.json"))

@@ -1,0 +1,38 @@
+"""What all tests share: one local Ray for the session, and the rule that CI may not skip what it requires."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+REAL_DATA = Path(os.environ.get("ECELLM_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+def missing(what: str, reason: str) -> None:
+    """Skip a test whose surroundings are not there; fail it where ECELLM_REQUIRE names them."""
+    if what in os.environ.get("ECELLM_REQUIRE", "").split(","):
+        pytest.fail(f"{what} is required here: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def local_ray():
+    """A local Ray with enough logical CPUs for two workers and the tasks around them."""
+    from ecellm.config import RayConfig
+    from ecellm.ray_session import connected
+
+    with connected(RayConfig(num_cpus=6)):
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The directory of real raw data."""
+    if not REAL_DATA.is_dir():
+        missing("real_data", f"{REAL_DATA} is not there; set ECELLM_REAL_DATA")
+    return REAL_DATA

@@ -1,0 +1,101 @@
+"""A real S3 server on this machine, for tests: SeaweedFS from its PyPI package."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# Made up for a server that lives for the length of a test.
+ACCESS_KEY = "ecellm-test"
+SECRET_KEY = "ecellm-test-only"  # pragma: allowlist secret
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """Where the server is and how to log in."""
+
+    endpoint_url: str
+    environment: dict[str, str]
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports that nobody listens on now, none of them in the upper range that SeaweedFS derives (+10000)."""
+    found: list[int] = []
+    candidate = 20_000 + (time.time_ns() // 1000) % 20_000
+    while len(found) < number:
+        candidate += 1
+        with socket.socket() as probe, socket.socket() as derived:
+            try:
+                probe.bind(("127.0.0.1", candidate))
+                derived.bind(("127.0.0.1", candidate + 10_000))
+            except OSError:
+                continue
+        found.append(candidate)
+    return found
+
+
+def weed_binary() -> str | None:
+    """Return the SeaweedFS binary of the environment that runs the tests, or None."""
+    return shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+
+
+@contextmanager
+def running_object_store() -> Iterator[ObjectStore]:
+    """Start a server with one account, give it, stop it."""
+    binary = weed_binary()
+    assert binary is not None
+    master, volume, filer, s3 = free_ports(4)
+    with tempfile.TemporaryDirectory(prefix="ecellm-weed-") as scratch:
+        config = Path(scratch) / "s3.json"
+        credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        config.write_text(
+            json.dumps({"identities": [{"name": "test", "credentials": credentials, "actions": actions}]})
+        )
+        command = [
+            binary, "server", f"-dir={scratch}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={config}",
+            f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
+            "-master.volumeSizeLimitMB=64", "-volume.max=0",
+        ]  # fmt: skip
+        with (Path(scratch) / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            endpoint = f"http://127.0.0.1:{s3}"
+            _wait_until_up(endpoint, process, Path(scratch) / "log")
+            environment = {
+                "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+                "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+                "AWS_DEFAULT_REGION": "us-east-1",
+            }
+            yield ObjectStore(endpoint, environment)
+        finally:
+            # The command is a launcher: the server is its child. Its data go with it, so it need not be asked.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_until_up(endpoint: str, process: subprocess.Popen, log: Path, timeout_seconds: float = 60) -> None:
+    """Wait until the server answers S3 requests; a refusal (403) is an answer."""
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()[-2000:]
+        try:
+            urllib.request.urlopen(endpoint, timeout=2)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(f"no S3 server after {timeout_seconds} s: {log.read_text()[-2000:]}")

@@ -1,0 +1,116 @@
+"""Who may write an output directory, and what is there afterwards."""
+
+import json
+import socket
+import time
+
+import pytest
+
+from ecellm.errors import InputError, OutputHeldError
+from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, fingerprint_input, fingerprint_of
+from ecellm.manifest import OutputState, RunDirectory, read_state, redacted, redacted_arguments
+from ecellm.stage import Outcome
+from ecellm.storage import Storage
+
+IDENTITY = {"job": "build", "stage_version": 1, "inputs": {"raw_dir": "a"}, "config": {"seed": 1}}
+OTHER = {**IDENTITY, "config": {"seed": 2}}
+
+
+def claim(path, identity=IDENTITY, *, overwrite=False):
+    return RunDirectory.claim(Storage(), str(path), identity, overwrite=overwrite)
+
+
+def finish(path, identity=IDENTITY):
+    with claim(path, identity) as directory:
+        (path / "data.txt").write_text("x")
+        directory.finish(config={"seed": 1}, outcome=Outcome(rows=1), wall_seconds=1.0)
+
+
+def state(path, identity=IDENTITY):
+    return read_state(Storage(), str(path), fingerprint_of(identity))
+
+
+def test_a_directory_goes_from_absent_to_done(tmp_path):
+    out = tmp_path / "out"
+    assert state(out) == OutputState.ABSENT
+    with claim(out):
+        assert state(out) == OutputState.RESUMABLE
+    finish(out)
+    assert state(out) == OutputState.DONE
+    assert state(out, OTHER) == OutputState.DIFFERENT
+    manifest = json.loads((out / MANIFEST_NAME).read_text())
+    assert manifest["files"] == [
+        {"name": "data.txt", "size": 1, "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"}
+    ]
+    assert manifest["fingerprint"] == fingerprint_input(Storage(), str(out))
+
+
+def test_another_configuration_is_refused_with_the_field_that_differs(tmp_path):
+    out = tmp_path / "out"
+    finish(out)
+    with pytest.raises(InputError, match=r"config\.seed: 1 there, 2 now"):
+        claim(out, OTHER)
+    assert (out / "data.txt").exists()
+    with claim(out, OTHER, overwrite=True):
+        assert not (out / "data.txt").exists()
+
+
+def test_a_directory_of_someone_else_is_never_touched(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="not written by ecellm"):
+        claim(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def held_by(path, *, host, pid, age):
+    path.mkdir()
+    record = {**IDENTITY, "fingerprint": fingerprint_of(IDENTITY), "heartbeat": time.time() - age}
+    (path / RUN_NAME).write_text(json.dumps({**record, "owner": {"id": "x", "host": host, "pid": pid}}))
+
+
+def test_a_young_heartbeat_of_another_host_holds_the_directory(tmp_path):
+    held_by(tmp_path / "out", host="another-host", pid=1, age=10)
+    with pytest.raises(OutputHeldError, match="another-host"):
+        claim(tmp_path / "out")
+
+
+def test_an_old_heartbeat_is_taken_over(tmp_path):
+    held_by(tmp_path / "out", host="another-host", pid=1, age=61)
+    with claim(tmp_path / "out"):
+        pass
+
+
+def test_a_dead_process_of_this_host_holds_nothing(tmp_path):
+    held_by(tmp_path / "out", host=socket.gethostname(), pid=2**22 + 1, age=1)
+    with claim(tmp_path / "out"):
+        pass
+
+
+def test_two_at_once_in_one_process(tmp_path):
+    with claim(tmp_path / "out"), pytest.raises(OutputHeldError):
+        claim(tmp_path / "out")
+
+
+def test_a_directory_taken_over_is_not_declared_done(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(OutputHeldError), claim(out) as directory:
+        record = json.loads((out / RUN_NAME).read_text())
+        record["owner"] = {"id": "someone", "host": "h", "pid": 1}
+        (out / RUN_NAME).write_text(json.dumps(record))
+        directory.finish(config={}, outcome=Outcome(rows=1), wall_seconds=1.0)
+    assert not (out / MANIFEST_NAME).exists()
+
+
+def test_an_unfinished_input_is_refused(tmp_path):
+    out = tmp_path / "out"
+    with claim(out):
+        pass
+    with pytest.raises(InputError, match="not finished"):
+        fingerprint_input(Storage(), str(out))
+
+
+def test_secrets_do_not_reach_the_manifest():
+    config = {"storage": {"endpoint_url": "http://me:hidden@host/x"}, "api_key": "hidden", "max_answer_tokens": 5}
+    text = json.dumps([redacted(config), redacted_arguments(["a.secret=hidden", "raw_dir=s3://k:hidden@b/c"])])
+    assert "hidden" not in text
+    assert '"max_answer_tokens": 5' in text
