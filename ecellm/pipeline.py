@@ -82,6 +82,8 @@ def _node(name: str, config: PipelineConfig, stages: Mapping[str, Stage[Any]], d
     values: dict[str, Any] = {field: getattr(config, field) for field in _COMMON}
     values["output_dir"] = join(config.output_dir, name)
     values |= {key: value for key, value in config.defaults.items() if key in fields}
+    if "model" in fields and "base_model" in config.defaults:
+        values.setdefault("model", config.defaults["base_model"])  # what answers before tuning
     for need in spec.needs:
         _wire(name, spec.job, done[need], values)
     return Node(name, stage, validate(stage.config_class, values | spec.config, f"stages.{name}.config"))

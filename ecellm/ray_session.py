@@ -12,6 +12,17 @@ from ecellm.errors import InputError
 
 logger = logging.getLogger(__name__)
 _LEAST_LOCAL_CPUS = 4  # a training run holds its workers and still needs CPUs for the tasks around it
+_LOCAL_ENVIRONMENT = {
+    # A Ray of this process alone needs no tokens; unasked, Ray would write one to the home directory.
+    "RAY_AUTH_MODE": "disabled",
+    # The jobs' own lines say what users ask; libraries' bars and warnings from every worker would bury them.
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 
 
 @contextmanager
@@ -44,10 +55,8 @@ def _join(address: str) -> None:
 
 
 def _start_local(config: RayConfig) -> None:
-    # A Ray of this process alone needs no tokens; without a word Ray would write one to the home directory.
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    # Ray's own usage report and its log of accelerators say nothing that a user of a local run needs.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in _LOCAL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)  # the raylet, and through it every worker, inherits it
     num_cpus = config.num_cpus or max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
     ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
     logger.info("local Ray started with %d logical CPUs", num_cpus)

@@ -38,7 +38,7 @@ def draw_listing(world: World) -> ListedProduct:
         world.pick(MATERIALS),
         world.product_type(),
         int(world.rng.integers(10, 100)),
-        int(world.rng.integers(5, 100)) - (0.05 if world.chance(0.5) else 0.0),
+        round(int(world.rng.integers(5, 100)) - (0.05 if world.chance(0.5) else 0.0), 2),
     )
 
 

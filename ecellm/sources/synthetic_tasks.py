@@ -33,7 +33,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRST"
 YES_SHARE = 0.4
 _COLORS = ("red", "blue", "green", "black", "white", "pink", "grey", "orange")
 _SIZES = ("small", "medium", "large", "tiny", "wide", "tall")
-_ATTRIBUTES = {
+_ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
     "IND": {"Brand": BRANDS, "Color": _COLORS, "Material": MATERIALS, "Size": _SIZES},
     "OOD": {
         "Shape": ("round", "square", "oval", "flat"),
@@ -69,7 +69,7 @@ class Example(NamedTuple):
 
 def attribute_value_extraction(world: World, _options: list[str]) -> Example:
     """AVE: a title with two attributes, a description with a third; one attribute is asked, at times two."""
-    attributes: Mapping[str, tuple[str, ...]] = _ATTRIBUTES[world.domain]
+    attributes = _ATTRIBUTES[world.domain]
     names = world.sample(tuple(attributes), 4)
     values = {name: world.pick(attributes[name]) for name in names}
     product_type = world.product_type()

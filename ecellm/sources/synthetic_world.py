@@ -24,7 +24,7 @@ BRANDS = ("Acme", "Borel", "Cavo", "Delmar", "Elko", "Fintan")
 MAKES = ("flimsy", "rough", "simple", "neat", "sturdy", "refined")
 FINISHES = ("dull", "chalky", "matt", "satin", "glossy", "gilded")
 MATERIALS = ("paper", "rubber", "nylon", "cotton", "steel", "walnut")
-PACKINGS = ("bagged", "wrapped", "boxed", "crated", "cased", "chested")
+PACKINGS = ("bagged", "wrapped", "boxed", "tinned", "cased", "chested")
 GRADED = (BRANDS, MAKES, FINISHES, MATERIALS, PACKINGS)
 WISHES = ("cheap", "basic", "decent", "good", "premium", "luxury")
 _WORDS_PER_VALUE = 2
@@ -118,7 +118,7 @@ def draw_product(world: World, low: int = 0, high: int = MAX_GRADE, product_type
         graded[_WORDS_PER_VALUE * value + int(offset)]
         for graded, value, offset in zip(GRADED, values, offsets, strict=True)
     ]
-    return Product(*words, product_type or world.product_type())
+    return Product._make([*words, product_type or world.product_type()])
 
 
 def draw_match(world: World, wish: str, label: str, product_type: str) -> Product:

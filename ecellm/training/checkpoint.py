@@ -23,6 +23,7 @@ from ecellm.errors import InputError
 from ecellm.schema import TRAINING_LOG
 
 FORMAT_VERSION = 1
+BEST_DIRECTORY = "best"
 WEIGHTS_NAME, _MOMENTS_NAME, _STATE_NAME, _LOG_NAME = (
     "weights.safetensors",
     "moments.safetensors",
@@ -38,7 +39,7 @@ class Best:
     Attributes:
         step: after which step.
         loss: its loss.
-        weights: path or URL of the weights of then.
+        weights: name of the file with the weights of then, in `best/` beside the checkpoints.
     """
 
     step: int

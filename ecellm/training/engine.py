@@ -8,10 +8,8 @@ import contextlib
 import io
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,8 +27,6 @@ def prepare_process(config: FinetuneConfig) -> torch.device:
     """Set up a worker process before DeepSpeed is imported; return its device."""
     on_gpu = config.use_gpu and torch.cuda.is_available()
     os.environ["DS_ACCELERATOR"] = "cuda" if on_gpu else "cpu"
-    # Workers may not have the environment's programs on their path; DeepSpeed looks for ninja where it does compile.
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     quiet_libraries()
     torch.set_num_threads(config.cpus_per_worker)
     return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from ecellm.models import local_model
 from ecellm.storage import Storage, join
 from ecellm.training import checkpoint
-from ecellm.training.checkpoint import Best, load_weights_into
+from ecellm.training.checkpoint import BEST_DIRECTORY, Best, load_weights_into
 from ecellm.training.engine import quiet_libraries
 from ecellm.training.loop import Job
 from ecellm.training.model import add_adapters, load_base, trainable_parameters
@@ -53,7 +53,7 @@ def finish(job: Job, last: ray.train.Checkpoint, output_dir: str) -> Finished:
         log = checkpoint.load_log(Path(directory))
         weights = None if state.best else load_file(Path(directory) / checkpoint.WEIGHTS_NAME)
     if state.best is not None:
-        weights = _read_weights(job.storage, state.best.weights)
+        weights = _read_weights(job.storage, join(job.checkpoints_dir, BEST_DIRECTORY, state.best.weights))
     assert weights is not None
     job.storage.write_table(join(output_dir, "training_log", "data", "part-00000.parquet"), checkpoint.log_table(log))
     return Finished(log, state.best, state.seconds, export(job, weights, output_dir))

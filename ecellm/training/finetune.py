@@ -10,7 +10,6 @@ The driver only schedules: checks and export are tasks, training is Ray Train wo
 """
 
 import logging
-import os
 from typing import Any
 
 import ray
@@ -104,15 +103,7 @@ def _run_config(job: Job) -> RunConfig:
         storage_filesystem=filesystem,
         failure_config=FailureConfig(max_failures=job.config.max_failures),
         checkpoint_config=CheckpointConfig(num_to_keep=job.config.keep_checkpoints),
-        worker_runtime_env=_worker_environment(job.config),
     )
-
-
-def _worker_environment(config: FinetuneConfig) -> dict[str, Any]:
-    """Let workers on one machine talk over its loopback: host names of containers and laptops often lead nowhere."""
-    if config.use_gpu or "GLOO_SOCKET_IFNAME" in os.environ or len(ray.nodes()) > 1:
-        return {}
-    return {"env_vars": {"GLOO_SOCKET_IFNAME": "lo"}} if os.path.exists("/sys/class/net/lo") else {}  # noqa: PTH110
 
 
 def _outcome(finished: Finished) -> Outcome:

@@ -25,7 +25,7 @@ from ecellm.models import local_model
 from ecellm.storage import Storage, join
 from ecellm.training import checkpoint
 from ecellm.training.batches import TrainingRow, deal, micro_batches, padding_share, token_weights
-from ecellm.training.checkpoint import Best, TrainingState
+from ecellm.training.checkpoint import BEST_DIRECTORY, Best, TrainingState
 from ecellm.training.engine import Engine, prepare_process
 from ecellm.training.loss import tensors
 from ecellm.training.model import build_model, special_tokens, uses_bf16
@@ -34,7 +34,6 @@ from ecellm.training.rows import RowReader
 from ecellm.training.schedule import learning_rate, plan_steps
 
 logger = logging.getLogger(__name__)
-BEST_DIRECTORY = "best"
 REFUSED = "refused"
 
 
@@ -230,12 +229,12 @@ class Trainer:
 
     def _keep_best(self, step: int, loss: float) -> None:
         """Publish the weights as the best so far; older ones stay until a checkpoint no longer names them."""
-        path = join(self._job.checkpoints_dir, BEST_DIRECTORY, f"step-{step:08d}.safetensors")
+        name = f"step-{step:08d}.safetensors"
         weights = self._engine.weights(keep=self._rank == 0)
         if self._rank == 0:
-            with self._job.storage.staged_file(path) as file:
+            with self._job.storage.staged_file(join(self._job.checkpoints_dir, BEST_DIRECTORY, name)) as file:
                 checkpoint.save_weights(weights, file)
-        self._state = dataclasses.replace(self._state, best=Best(step, loss, path))
+        self._state = dataclasses.replace(self._state, best=Best(step, loss, name))
 
     def _save(self) -> None:
         """Report a checkpoint; a barrier."""
@@ -254,7 +253,7 @@ class Trainer:
     def _remove_older_best(self) -> None:
         best = self._state.best
         for path in self._job.storage.list_files(join(self._job.checkpoints_dir, BEST_DIRECTORY)):
-            if best is not None and Path(path).name != Path(best.weights).name:
+            if best is not None and Path(path).name != best.weights:
                 self._job.storage.remove(path)
 
 

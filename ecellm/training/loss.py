@@ -24,7 +24,8 @@ class AnswerLoss(nn.Module):
         super().__init__()
         self.model = model
         self._target_index: torch.Tensor | None = None
-        head = model.get_output_embeddings()  # type: ignore[operator]  a method of every language model
+        language_model: Any = model
+        head = language_model.get_output_embeddings()
         assert isinstance(head, nn.Module), "the model has no output layer"
         head.register_forward_pre_hook(self._narrow)
 

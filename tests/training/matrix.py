@@ -1,6 +1,7 @@
 """Runs inside Ray Train workers: the same training under several settings, in one start of the workers."""
 
 import dataclasses
+import os
 
 from ecellm.training.loop import Trainer
 
@@ -19,6 +20,8 @@ def losses_of(trainer, num_steps):
 
 def train_matrix(settings):
     """For each job: losses of `num_steps` steps; and with `resume`, of the second half after restoring a new engine."""
+    # A newcomer's machine: no compiler, and nothing compiled before.
+    os.environ.update(PATH="/nonexistent", TORCH_EXTENSIONS_DIR=settings["extensions_dir"])
     results = {}
     for name, job in settings["jobs"].items():
         trainer = Trainer(job)

@@ -12,7 +12,9 @@ def example():
     row = {"step": 1, "epoch": 0.5, "kind": "train", "loss": 2.0, "learning_rate": 0.1, "grad_norm": 1.0}
     row |= {"tokens_per_second": 10.0, "padding_share": 0.1, "seconds": 3.0}
     weights = {"a.lora_A": torch.randn(3, 2), "a.lora_B": torch.randn(2)}
-    moments = {f"{key}/{name}": torch.rand_like(value) for key in ("exp_avg", "exp_avg_sq") for name, value in weights.items()}
+    moments = {
+        f"{key}/{name}": torch.rand_like(value) for key in ("exp_avg", "exp_avg_sq") for name, value in weights.items()
+    }
     return Checkpoint(TrainingState(7, 12.5, Best(4, 1.25, "best/step-4")), weights, moments, [row])
 
 

@@ -5,9 +5,7 @@ from ecellm.training.deepspeed_config import deepspeed_config, effective_stage
 
 
 def settings(stage, *, bf16=False, on_gpu=False, num_trainable=1_000_000, **deepspeed):
-    config = FinetuneConfig(
-        rows_dir="rows", base_model="m", output_dir="out", deepspeed={"stage": stage, **deepspeed}
-    )
+    config = FinetuneConfig(rows_dir="rows", base_model="m", output_dir="out", deepspeed={"stage": stage, **deepspeed})
     return deepspeed_config(config, bf16=bf16, on_gpu=on_gpu, num_trainable=num_trainable)
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from ecellm.config import FinetuneConfig, OptimizerSettings
@@ -27,7 +29,7 @@ def test_the_rate_rises_falls_and_is_never_wasted():
     assert rates[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
     assert rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5, abs=0.01)
-    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[9:]))
     assert 0 < rates[-1] < 0.001
 
 

@@ -1,0 +1,133 @@
+"""Predict end to end: every row once, whatever happens, and the same answers however they are batched."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from ecellm.config import PredictConfig
+from ecellm.errors import InputError
+from ecellm.inference.predict import Answerer
+from ecellm.stage import execute
+from ecellm.stages import STAGES, answer_space
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def config_of(samples_dir, out, **fields):
+    fields = {"engine": "fake", "model": "none/none", "rows_per_shard": 8, **fields}
+    return PredictConfig(samples_dir=samples_dir, output_dir=str(out), max_length=256, max_answer_tokens=16, **fields)
+
+
+def predict(samples_dir, out, **fields):
+    execute(STAGES["predict"], config_of(samples_dir, out, **fields))
+    return pd.read_parquet(out / "data")
+
+
+def test_all_rows_of_all_settings_are_answered_once(samples_dir, tmp_path):
+    answers = predict(samples_dir, tmp_path / "out")
+    samples = pd.read_parquet(f"{samples_dir}/data")
+    assert sorted(answers["sample_id"]) == sorted(samples["sample_id"])
+    counts = answers.groupby(["task", "setting"], observed=True).size().to_dict()
+    assert counts[("Product_Matching", "IND_Diverse_Instruction")] == 23
+    assert counts[("Answer_Generation", "OOD_Diverse_Instruction")] == 4
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert manifest["rows"] == 41
+    assert set(answers["run_id"]) == {manifest["fingerprint"][:12]}
+
+
+def test_limit_tasks_and_settings_choose_rows(samples_dir, tmp_path):
+    answers = predict(samples_dir, tmp_path / "out", limit=3, tasks=("Product_Matching",))
+    assert sorted(answers["row_index"]) == [0, 0, 1, 1, 2, 2]
+    with pytest.raises(InputError, match="Poetry not in"):
+        predict(samples_dir, tmp_path / "other", tasks=("Poetry",))
+
+
+def test_killed_in_the_middle_it_answers_only_what_is_missing(samples_dir, tmp_path, monkeypatch):
+    whole = predict(samples_dir, tmp_path / "whole").sort_values("sample_id").reset_index(drop=True)
+    out = tmp_path / "out"
+    import ecellm.inference.predict as module
+
+    def some(shards, actor_class, *, constructor_args, **_others):
+        actor = actor_class(**constructor_args)
+        for shard in shards[:3]:
+            yield actor(shard)
+        raise KeyboardInterrupt
+
+    original = module.run_shards_on_actors
+    monkeypatch.setattr(module, "run_shards_on_actors", some)
+    with pytest.raises(KeyboardInterrupt):
+        predict(samples_dir, out)
+    before = {path: path.stat().st_mtime_ns for path in (out / "data").rglob("*.parquet")}
+    assert len(before) == 3
+    monkeypatch.setattr(module, "run_shards_on_actors", original)
+    resumed = predict(samples_dir, out).sort_values("sample_id").reset_index(drop=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    pd.testing.assert_frame_equal(resumed, whole)
+
+
+def test_a_prompt_that_cannot_fit_goes_to_errors_and_stops_the_run(samples_dir, tiny_model, tmp_path):
+    fields = {"engine": "transformers", "model": tiny_model, "tasks": ("Sentiment_Analysis",), "num_actors": 1}
+    config = config_of(samples_dir, tmp_path / "out", **fields)
+    config = config.model_copy(update={"max_length": 20})
+    with pytest.raises(RuntimeError, match="9 of 9 rows failed"):
+        execute(STAGES["predict"], config)
+    errors = pd.read_parquet(tmp_path / "out" / "errors")
+    assert len(errors) == 9
+    assert errors["reason"].str.contains("raise max_length").all()
+    assert not (tmp_path / "out" / "_manifest.json").exists()
+    execute(STAGES["predict"], config.model_copy(update={"max_error_share": 1.0}))
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert (manifest["status"], manifest["errors"], manifest["rows"]) == ("complete_with_errors", 9, 0)
+
+
+def answer_all(samples_dir, tmp_path, tiny_model, name, **fields):
+    """Answer with a real engine in this process: one shard of everything."""
+    from ecellm.dataset import segments
+    from ecellm.dataset.partitions import list_partitions
+    from ecellm.storage import Storage
+
+    config = config_of(samples_dir, tmp_path / name, engine="transformers", model=tiny_model, **fields)
+    actor = Answerer(
+        config_json=config.model_dump_json(), output_dir=config.output_dir, run_id=name, answer_space=answer_space
+    )
+    for number, files in enumerate(list_partitions(Storage(), samples_dir).values()):
+        directory = f"{config.output_dir}/data/x={number}"
+        for place, piece in enumerate(segments.cut(Storage(), files, config.rows_per_shard)):
+            actor({"name": f"part-{place:05d}.parquet", "directory": directory, "piece": piece})
+    return pd.read_parquet(f"{config.output_dir}/data").set_index("sample_id").sort_index()
+
+
+@pytest.mark.parametrize("decoding", ["greedy", "paper", "choice"])
+def test_answers_do_not_depend_on_how_rows_are_batched(samples_dir, tiny_model, tmp_path, decoding):
+    one = answer_all(samples_dir, tmp_path, tiny_model, "one", decoding=decoding, max_batch_size=1, rows_per_shard=3)
+    many = answer_all(samples_dir, tmp_path, tiny_model, "many", decoding=decoding, max_batch_size=16)
+    assert list(one["response"]) == list(many["response"])
+    assert list(one["finish_reason"]) == list(many["finish_reason"])
+
+
+def test_sampling_changes_with_the_seed_and_only_then(samples_dir, tiny_model, tmp_path):
+    runs = [
+        list(answer_all(samples_dir, tmp_path, tiny_model, f"r{n}", decoding="paper", seed=seed)["response"])
+        for n, seed in enumerate((1, 1, 2))
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_choice_gives_only_allowed_answers_with_their_scores(samples_dir, tiny_model, tmp_path):
+    answers = answer_all(samples_dir, tmp_path, tiny_model, "choice", decoding="choice")
+    matching = answers[answers["task"] == "Product_Matching"]
+    assert set(matching["response"]) <= {"yes", "no"}
+    assert set(matching["finish_reason"]) == {"choice"}
+    for scores, response in zip(matching["choice_scores"], matching["response"], strict=True):
+        assert max(dict(scores), key=dict(scores).get) == response
+    assert set(answers[answers["task"] == "Sentiment_Analysis"]["response"].str[:2]) <= {"A:", "B:", "C:", "D:", "E:"}
+    open_task = answers[answers["task"] == "Answer_Generation"]
+    assert open_task["choice_scores"].isna().all()
+    assert set(open_task["finish_reason"]) <= {"stop", "length"}
+
+
+def test_a_model_that_is_not_there_is_named(samples_dir, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        predict(samples_dir, tmp_path / "out", engine="transformers", model="./no/such/model")

