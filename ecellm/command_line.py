@@ -11,7 +11,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 from pydantic import BaseModel
@@ -54,27 +54,42 @@ def run_job(
         work: what to do; what it raises decides the exit code.
         arguments: command line; default the process's.
     """
-    parsed = _parser(job, config_class).parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout
     )
     for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec", "ray.data", "ray.train", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    dry_run = False
     try:
-        words = parsed.recipe_and_overrides
-        recipes = [word for word in words if "=" not in word]
-        if len(recipes) > 1:
-            raise InputError(f"one recipe at a time, not {', '.join(recipes)}; overrides look like key=value")
-        config = load_config(config_class, recipes[0] if recipes else None, [w for w in words if "=" in w])
+        config, dry_run = _read_arguments(job, config_class, arguments)
         from ecellm.ray_session import connected
 
         with connected(config.ray):
-            work(config, parsed.dry_run)
+            work(config, dry_run)
     except KeyboardInterrupt:
         return _last_line(EXIT_OTHER, "interrupted; the same command goes on where it stopped")
     except BaseException as error:  # noqa: BLE001  every end of a job gets its last line
         return _explain(error)
-    return _last_line(EXIT_DONE, "dry run, nothing was written" if parsed.dry_run else "done")
+    return _last_line(EXIT_DONE, "dry run, nothing was written" if dry_run else "done")
+
+
+def _read_arguments(job: str, config_class: type[Config], arguments: Sequence[str] | None) -> tuple[Config, bool]:
+    """Return the config and whether this is a dry run."""
+    parsed = _parser(job, config_class).parse_args(arguments)
+    words: list[str] = parsed.recipe_and_overrides
+    recipes = [word for word in words if "=" not in word]
+    if len(recipes) > 1:
+        raise InputError(f"one recipe at a time, not {', '.join(recipes)}; overrides look like key=value")
+    overrides = [word for word in words if "=" in word]
+    return load_config(config_class, recipes[0] if recipes else None, overrides), parsed.dry_run
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong option as bad input, so that it too ends in the last line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting."""
+        raise InputError(f"{message}. --help shows the options and fields")
 
 
 def _explain(error: BaseException) -> int:
@@ -108,8 +123,8 @@ def print_plan(planned: Plan[Any]) -> None:
     sys.stdout.write(f"fingerprint: {planned.fingerprint}\n")
 
 
-def _parser(job: str, config_class: type[BaseModel]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(job: str, config_class: type[BaseModel]) -> _Parser:
+    parser = _Parser(
         prog=f"python -m jobs.{job}",
         description=(config_class.__doc__ or "").split(": ", 1)[-1],
         epilog="fields:\n" + "\n".join(_field_lines(config_class)),

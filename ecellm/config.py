@@ -66,6 +66,7 @@ class RayConfig(Frozen):
 class JobConfig(Frozen):
     """Fields of every job."""
 
+    output_dir: str = location(description="directory or URL that the job writes")
     overwrite: bool = operational(
         False, description="remove what lies in output_dir if it was made by another configuration"
     )
@@ -92,7 +93,6 @@ class BuildConfig(JobConfig):
     """`python -m jobs.build`: samples from raw sources."""
 
     raw_dir: str = location(description="directory that holds the raw sources, e.g. amazon_google/")
-    output_dir: str = location(description="where the samples go")
     tasks: tuple[str, ...] | None = content(None, description="tasks to build; null = all that have a builder")
     sizes: Sizes = content(Sizes(), description="samples to keep of each split")
     instructions: str | None = location(None, description="catalogue of instructions (JSON); null = the project's own")
@@ -115,7 +115,6 @@ class IngestConfig(JobConfig):
     """`python -m jobs.ingest`: samples from the ECInstruct release or from users' own instruction data."""
 
     release: str = location(description="dataset.json of the release; or own data as .jsonl or .parquet")
-    output_dir: str = location(description="where the samples go")
     qpr_labels: str | None = location(None, description="qpr_labels.json of the release; null = no NDCG for QPR")
     on_bad_row: Literal["fail", "quarantine"] = content(
         "fail", description="a row with an unknown task, split or setting: stop, or write it to quarantine/ and go on"
@@ -149,7 +148,6 @@ class PreprocessConfig(PromptConfig):
 
     samples_dir: str = location(description="samples of build or ingest")
     base_model: str = location(description="model whose tokenizer is used: path, s3://, package:// or hub name")
-    output_dir: str = location(description="where the training rows go")
     base_model_revision: str | None = content(None, description="revision on the hub; null = main")
     settings: tuple[str, ...] = content(
         (PAPER_TRAINING_SETTING,), min_length=1, description="settings to train on; more than one repeats examples"
@@ -207,7 +205,6 @@ class FinetuneConfig(JobConfig):
 
     rows_dir: str = location(description="training rows of preprocess")
     base_model: str = location(description="model to tune: path, s3://, package:// or hub name")
-    output_dir: str = location(description="where adapter or model, checkpoints and log go")
     base_model_revision: str | None = content(None, description="revision on the hub; null = main")
     method: Literal["lora", "full"] = content("lora", description="adapters, or all weights")
     lora: LoraSettings = content(LoraSettings(), description="adapter settings (method=lora)")
@@ -245,7 +242,6 @@ class PredictConfig(PromptConfig):
 
     samples_dir: str = location(description="samples of build or ingest")
     model: str = location(description="model that answers: path, s3://, package:// or hub name")
-    output_dir: str = location(description="where the predictions go")
     adapter: str | None = location(None, description="peft adapter on the model; null = none")
     model_revision: str | None = content(None, description="revision on the hub; null = main")
     engine: Literal["transformers", "fake"] = content("transformers", description="what runs the model")
@@ -279,7 +275,6 @@ class EvaluateConfig(JobConfig):
     predictions_dirs: tuple[str, ...] = location((), description="predictions to score, side by side")
     predictions_dir: str | None = location(None, description="the same for one")
     samples_dir: str = location(description="the samples that were answered")
-    output_dir: str = location(description="where scores, metrics and report go")
     training_dirs: tuple[str, ...] = location((), description="finetune outputs whose loss curves the report shows")
     num_resamples: int = content(2000, ge=0, description="bootstrap resamples of the 95 % intervals; 0 = no intervals")
 
@@ -306,9 +301,11 @@ class StageConfig(Frozen):
 
 
 class PipelineConfig(JobConfig):
-    """`python -m jobs.pipeline`: stages as one graph, each skipped when it is done."""
+    """`python -m jobs.pipeline`: stages as one graph, each skipped when it is done.
 
-    output_dir: str = location(description="root of the stages' outputs: each gets output_dir/<stage name>")
+    Each stage writes to `output_dir/<stage name>`.
+    """
+
     stages: dict[str, StageConfig] = content(min_length=1, description="the stages by name")
     defaults: dict[str, Any] = content(
         default_factory=dict, description="values for every stage that has the field and does not set it"

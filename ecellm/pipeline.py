@@ -56,7 +56,7 @@ class Node:
     @property
     def output_dir(self) -> str:
         """Absolute path or URL of its output."""
-        return absolute(str(getattr(self.config, "output_dir")))  # noqa: B009  every job but the base has it
+        return absolute(self.config.output_dir)
 
 
 def resolve(config: PipelineConfig, stages: Mapping[str, Stage[Any]]) -> list[Node]:

@@ -14,7 +14,8 @@ CATEGORY = pa.dictionary(pa.int32(), pa.string())
 def _schema(name: str, columns: list[tuple[str, pa.DataType, str]]) -> pa.Schema:
     """Make a schema whose fields are described; a column is nullable where its description says so."""
     fields = [
-        pa.field(column, kind, nullable="null" in text, metadata={"description": text}) for column, kind, text in columns
+        pa.field(column, kind, nullable="null" in text, metadata={"description": text})
+        for column, kind, text in columns
     ]
     return pa.schema(fields, metadata={"ecellm_contract": CONTRACT_VERSION, "ecellm_table": name})
 
@@ -107,7 +108,11 @@ PREDICTIONS = _schema(
         ("finish_reason", pa.string(), "stop, length or choice"),
         ("num_prompt_tokens", pa.int32(), "tokens of the prompt"),
         ("num_completion_tokens", pa.int32(), "tokens of the answer"),
-        ("choice_scores", pa.map_(pa.string(), pa.float32()), "log-probability of each choice; null unless decoding=choice"),
+        (
+            "choice_scores",
+            pa.map_(pa.string(), pa.float32()),
+            "log-probability of each choice; null unless decoding=choice",
+        ),
     ],
 )
 

@@ -45,7 +45,7 @@ def run_shards(
 
 
 def _unordered(task: Any, shards: Iterable[Mapping[str, Any]], arguments: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield results as tasks finish; twice the cluster's CPUs are submitted at a time, so that the queue stays short."""
+    """Yield results as tasks finish; only twice the cluster's CPUs are submitted at a time."""
     window = max(8, 2 * int(ray.cluster_resources().get("CPU", 1)))
     pending: list[Any] = []
     for shard in shards:

@@ -108,7 +108,7 @@ def plan(stage: Stage[ConfigT], config: ConfigT, planned: Mapping[str, str] | No
         InputError: an input is missing or not finished, or the store cannot be reached.
     """
     storage = Storage(config.storage)
-    output_dir = absolute(config.output_dir)  # type: ignore[attr-defined]  every job but the base has it
+    output_dir = absolute(config.output_dir)
     storage.check_access(output_dir)
     inputs: dict[str, str] = {}
     for name, path in stage.inputs(config).items():

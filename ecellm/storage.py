@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -77,7 +77,7 @@ class Storage:
         config: endpoint, region, profile, retries; never credentials.
     """
 
-    config: StorageConfig = StorageConfig()
+    config: StorageConfig = field(default_factory=StorageConfig)
 
     def filesystem(self, path: str) -> tuple[fsspec.AbstractFileSystem, str]:
         """Return the fsspec filesystem of `path` and the path as that filesystem names it."""
@@ -345,5 +345,6 @@ def _is_connection_problem(error: BaseException) -> bool:
     """Tell a problem of reaching the store by its type's name: botocore is loaded only where S3 is used."""
     names = {cls.__name__ for cls in type(error).__mro__}
     return bool(names.intersection(_CONNECTION_PROBLEMS)) or (
-        isinstance(error, OSError) and any(word in str(error) for word in ("InvalidAccessKeyId", "Signature", "endpoint"))
+        isinstance(error, OSError)
+        and any(word in str(error) for word in ("InvalidAccessKeyId", "Signature", "endpoint"))
     )

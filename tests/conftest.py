@@ -10,7 +10,8 @@ os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-REAL_DATA = Path(os.environ.get("ECELLM_REAL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+ROOT = Path(__file__).resolve().parents[1]
+REAL_DATA = Path(os.environ.get("ECELLM_REAL_DATA", ROOT.parent / "shared" / "data"))
 
 
 def missing(what: str, reason: str) -> None:

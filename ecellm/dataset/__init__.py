@@ -1,0 +1,1 @@
+"""Samples: built or ingested, in the form that all later stages read."""

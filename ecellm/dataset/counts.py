@@ -35,7 +35,5 @@ def count_lines(counts: Mapping[Partition, int]) -> list[str]:
     for partition, rows in sorted(counts.items(), key=lambda item: (item[0].task, item[0].setting, item[0].split)):
         published = published_count(partition)
         shown = "-" if published is None else f"{published:,}"
-        lines.append(
-            f"{partition.task:{width}}  {partition.setting:31}  {partition.split:5}  {rows:>8,}  {shown:>9}"
-        )
+        lines.append(f"{partition.task:{width}}  {partition.setting:31}  {partition.split:5}  {rows:>8,}  {shown:>9}")
     return lines

@@ -144,9 +144,8 @@ def _sample_rows(
     catalogue: Mapping[str, Any],
     labels: list[list[str]] | None,
 ) -> Iterator[dict[str, Any]]:
-    numberer = SampleNumberer(partition.task, partition.split, partition.setting)
+    numberer = SampleNumberer(partition)
     indices = _instruction_indices(catalogue, partition)
-    place = {"task": partition.task, "split": partition.split, "setting": partition.setting}
     row_index = 0
     for file, row_group in shard["groups"]:
         with storage.parquet_file(file) as parquet:
@@ -156,7 +155,7 @@ def _sample_rows(
                     if labels is not None:
                         relevance = check_labels(labels[row_index], texts["input"], row_index)
                     index = indices.get(texts["instruction"])
-                    yield sample_row(numberer, texts, **place, instruction_index=index, relevance=relevance)
+                    yield sample_row(numberer, texts, partition, instruction_index=index, relevance=relevance)
                     row_index += 1
 
 

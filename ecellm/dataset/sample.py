@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ecellm.dataset.partitions import Partition
 from ecellm.errors import InputError
 from ecellm.schema import SAMPLES
 from ecellm.settings import SETTINGS
@@ -37,8 +38,8 @@ class SampleNumberer:
     row renames no other.
     """
 
-    def __init__(self, task: str, split: str, setting: str) -> None:
-        self._key = (task, split, setting)
+    def __init__(self, partition: Partition) -> None:
+        self._key = (partition.task, partition.split, partition.setting)
         self._copies: dict[bytes, int] = {}
         self._num_rows = 0
 
@@ -61,10 +62,8 @@ class SampleNumberer:
 def sample_row(
     numberer: SampleNumberer,
     texts: Mapping[str, str | None],
+    partition: Partition,
     *,
-    task: str,
-    split: str,
-    setting: str,
     instruction_index: int | None = None,
     relevance: list[str] | None = None,
     category: str | None = None,
@@ -72,12 +71,12 @@ def sample_row(
     source_ids: list[str] | None = None,
 ) -> dict[str, Any]:
     """Return one samples row as a dict with every column of `schema.SAMPLES`."""
-    meaning = SETTINGS[setting]
+    meaning = SETTINGS[partition.setting]
     return {
         **numberer.number(texts),
-        "task": task,
-        "split": split,
-        "setting": setting,
+        "task": partition.task,
+        "split": partition.split,
+        "setting": partition.setting,
         "domain": meaning.domain,
         "instruction_kind": meaning.instruction_kind,
         "instruction_index": instruction_index,

@@ -48,7 +48,7 @@ def rows_of_partition(
     setting = SETTINGS[partition.setting]
     examples = (in_domain if setting.domain == "IND" else out_of_domain)[partition.split]
     shots = in_domain["train"] if setting.num_shots else ()
-    numberer = SampleNumberer(partition.task, partition.split, partition.setting)
+    numberer = SampleNumberer(partition)
     for place, example in enumerate(examples):
         index = _instruction_index(setting, instructions, example, seed)
         shot = shots[place % len(shots)] if shots else None
@@ -62,9 +62,7 @@ def rows_of_partition(
         yield sample_row(
             numberer,
             texts,
-            task=partition.task,
-            split=partition.split,
-            setting=partition.setting,
+            partition,
             instruction_index=index,
             relevance=list(example.relevance) if example.relevance else None,
             category=example.category,

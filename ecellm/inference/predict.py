@@ -257,4 +257,3 @@ class Answerer:
 
 def _keys(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("sample_id", "example_id", "task", "split", "setting", "row_index")}
-

@@ -33,7 +33,7 @@ class RowSampling(LogitsProcessor):
         self._top_p = top_p
         self._step = 0
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores [batch, vocabulary] with 0 at the drawn tokens and -inf elsewhere."""
         del input_ids
         probabilities = torch.softmax(scores.double() / self._temperature, dim=-1)

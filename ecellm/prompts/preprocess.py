@@ -8,7 +8,7 @@ are staged first and numbered when all are there:
     samples --one task a piece--> staging/split=/part-*.parquet --numbered--> data/split=/part-*.parquet
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -107,9 +107,10 @@ def _outcome(results: list[dict[str, Any]], description: dict[str, Any]) -> Outc
     if not rows["train"]:
         raise InputError(f"no training row is left; dropped: {dict(dropped)}. Raise max_length")
     num_rows = sum(rows.values())
+    average = totals["num_tokens"] / max(num_rows, 1)
     summary = [
-        f"{rows['train']:,} training and {rows['val']:,} validation rows, {totals['num_tokens']:,} tokens, "
-        f"{totals['num_tokens'] / max(num_rows, 1):.0f} on average, {longest:,} at most",
+        f"{rows['train']:,} training and {rows['val']:,} validation rows",
+        f"{totals['num_tokens']:,} tokens, {average:.0f} on average, {longest:,} at most",
         f"{totals['num_shortened']:,} inputs shortened, {sum(dropped.values()):,} rows dropped {dict(dropped) or ''}",
     ]
     if totals["num_inexact"]:
@@ -133,27 +134,21 @@ def _plan(config_json: str) -> list[dict[str, Any]]:
                 raise
             continue  # no validation samples: training then goes without a validation loss
         files = [file for files in partitions.values() for file in files]
-        keep = _thresholds(storage, {p.task: [] for p in partitions}, files, number, config, split)
+        ids = _ids_by_task(storage, files) if number is not None else {p.task: [] for p in partitions}
+        mixture = config.mixture if split == "train" else None
+        keep = thresholds(ids, number, mixture, config.seed)
         pieces = segments.cut(storage, files, config.rows_per_shard)
         shards += [{"split": split, "part": part, "piece": piece, "keep": keep} for part, piece in enumerate(pieces)]
     return shards
 
 
-def _thresholds(
-    storage: Storage,
-    ids: dict[str, list[str]],
-    files: list[str],
-    number: int | None,
-    config: PreprocessConfig,
-    split: str,
-) -> dict[str, int]:
-    if number is not None:
-        for file in files:
-            table = storage.read_table(file, columns=["task", "sample_id"])
-            for row in table.to_pylist():
-                ids[row["task"]].append(row["sample_id"])
-    mixture = config.mixture if split == "train" else None
-    return thresholds(ids, number, mixture, config.seed)
+def _ids_by_task(storage: Storage, files: list[str]) -> dict[str, list[str]]:
+    ids: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        table = storage.read_table(file, columns=["task", "sample_id"])
+        for row in table.to_pylist():
+            ids[row["task"]].append(row["sample_id"])
+    return ids
 
 
 def tokenize_part(shard: Mapping[str, Any], *, config_json: str, output_dir: str) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Readers of raw data, one a source, and the made-up world."""

@@ -1,7 +1,8 @@
 """Reads the Amazon-GoogleProducts benchmark: two product tables and the mapping between them, three CSV files.
 
 The files are CRLF and not UTF-8 (bytes that do not decode become U+FFFD), prices may hold text, and many fields are
-missing. How a missing value or a price is written in a sample is defined by pandas' reading of the column, hence pandas.
+missing. How a missing value or a price is written in a sample is defined by how pandas reads the column, hence
+pandas.
 """
 
 import io

@@ -62,7 +62,8 @@ def iter_json_array(handle: IO[bytes], path: str) -> Iterator[Any]:
     """
     number = -1
     try:
-        for number, element in enumerate(_elements(_Window(handle), path)):
+        for element in _elements(_Window(handle), path):
+            number += 1
             yield element
     except (ValueError, RecursionError, EOFError, OSError) as error:
         if isinstance(error, InputError):

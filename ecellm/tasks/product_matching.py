@@ -78,15 +78,19 @@ def _positives(tables: "AmazonGoogle") -> dict[tuple[str, str], Example]:
     return pairs
 
 
+def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
+
+
 def _by_id(table: "pd.DataFrame") -> dict[str, dict[str, Any]]:
-    return {row["id"]: row for row in table.to_dict("records")}
+    return {row["id"]: row for row in _records(table)}
 
 
 def _negatives(tables: "AmazonGoogle", used: set[tuple[str, str]], number: int) -> Iterator[Example]:
     amazon = tables.amazon.sample(frac=1, random_state=_SPLIT_SEED)
-    google = tables.google.sample(frac=1, random_state=_SPLIT_SEED).to_dict("records")
+    google = _records(tables.google.sample(frac=1, random_state=_SPLIT_SEED))
     made = 0
-    for original_index, product in zip(amazon.index, amazon.to_dict("records"), strict=True):
+    for original_index, product in zip(amazon.index, _records(amazon), strict=True):
         if made == number or original_index >= len(google):
             continue
         other = google[original_index]

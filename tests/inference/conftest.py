@@ -16,7 +16,8 @@ TEXTS = [
 
 def write_samples(directory, task, setting, number, **texts):
     """Write `number` test samples of one task and setting, two files where there are enough."""
-    numberer = SampleNumberer(task, "test", setting)
+    partition = Partition(setting, "test", task)
+    numberer = SampleNumberer(partition)
     rows = [
         sample_row(
             numberer,
@@ -28,17 +29,15 @@ def write_samples(directory, task, setting, number, **texts):
                 "few_shot_example": None,
                 **texts,
             },
-            task=task,
-            split="test",
-            setting=setting,
+            partition,
         )
         for i in range(number)
     ]
-    partition = Partition(setting, "test", task).directory(str(directory))
+    target = partition.directory(str(directory))
     half = max(1, number // 2)
     for part, chunk in enumerate([rows[:half], rows[half:]]):
         if chunk:
-            Storage().write_table(join(partition, part_name(part)), samples_table(chunk), row_group_size=4)
+            Storage().write_table(join(target, part_name(part)), samples_table(chunk), row_group_size=4)
 
 
 @pytest.fixture(scope="session")

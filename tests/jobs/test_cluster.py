@@ -14,10 +14,9 @@ import s3fs
 
 from ecellm.sources.synthetic import write_amazon_google
 from ecellm.training.tiny_model import make_tiny_model
-from tests.conftest import missing
+from tests.conftest import ROOT, missing
 from tests.object_store import free_ports, running_object_store, weed_binary
 
-ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 OVERRIDES = [
     "defaults.base_model=s3://ecellm/model",

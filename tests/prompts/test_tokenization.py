@@ -6,7 +6,15 @@ from ecellm.prompts.rendering import PromptParts, render
 from ecellm.prompts.tokenization import PromptTokenizer, tokenize_for_training
 
 PARTS = PromptParts("Say what it is.", "a blue lamp {not a field} " + "ünïcode 日本 " * 3, "A: x, B: y")
-ANSWERS = ["yes", "A: very positive", '[{"attribute": "color", "value": "blue"}]', "日本 ok", " lead", "A,B,C", "two\nlines"]
+ANSWERS = [
+    "yes",
+    "A: very positive",
+    '[{"attribute": "color", "value": "blue"}]',
+    "日本 ok",
+    " lead",
+    "A,B,C",
+    "two\nlines",
+]
 
 
 def prompt_tokenizer(tokenizer_and_format, max_length=600, max_answer_tokens=60):

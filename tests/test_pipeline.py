@@ -1,0 +1,125 @@
+"""A pipeline's wiring: which output goes where, and what cannot be wired."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from ecellm.config import PipelineConfig
+from ecellm.errors import InputError
+from ecellm.pipeline import resolve, run_pipeline
+from ecellm.recipe import read_yaml, validate
+from ecellm.sources.synthetic import Sizes, write_qpr_labels, write_release
+from ecellm.stages import STAGES
+
+STAGE_SPECS = {
+    "samples": {"job": "ingest", "config": {"release": "dataset.json"}},
+    "rows": {"job": "preprocess", "needs": ["samples"]},
+    "before": {"job": "predict", "needs": ["samples"]},
+    "tuned": {"job": "finetune", "needs": ["rows"]},
+    "after": {"job": "predict", "needs": ["samples", "tuned"]},
+    "scores": {"job": "evaluate", "needs": ["samples", "before", "after", "tuned"]},
+}
+
+
+def pipeline(stages=None, defaults=None, **fields):
+    return validate(
+        PipelineConfig,
+        {
+            "output_dir": "/runs/x",
+            "stages": stages or STAGE_SPECS,
+            "defaults": defaults or {"base_model": "org/base"},
+            **fields,
+        },
+        "test",
+    )
+
+
+def nodes(config):
+    return {node.name: node.config for node in resolve(config, STAGES)}
+
+
+def test_outputs_are_wired_by_what_they_are():
+    made = nodes(pipeline(seed=7))
+    assert next(iter(made)) == "samples"
+    assert list(made)[-1] == "scores"
+    assert made["rows"].samples_dir == "/runs/x/samples"
+    assert made["tuned"].rows_dir == "/runs/x/rows"
+    assert (made["before"].model, made["before"].adapter) == ("org/base", None)
+    assert (made["after"].model, made["after"].adapter) == ("org/base", "/runs/x/tuned/adapter")
+    assert made["scores"].predictions_dirs == ("/runs/x/before", "/runs/x/after")
+    assert made["scores"].training_dirs == ("/runs/x/tuned",)
+    assert {config.seed for config in made.values()} == {7}
+
+
+def test_a_fully_tuned_model_answers_by_itself():
+    made = nodes(pipeline(defaults={"base_model": "org/base", "method": "full"}))
+    assert (made["after"].model, made["after"].adapter) == ("/runs/x/tuned/model", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"rows": {"job": "preprocess", "needs": ["scores"]}}, "in a circle"),
+        ({"rows": {"job": "preprocess", "needs": ["nothing"]}}, "needs 'nothing'"),
+        ({"tuned": {"job": "finetune", "needs": ["samples"]}}, "takes no samples"),
+        (
+            {"rows": {"job": "preprocess", "needs": ["samples"], "config": {"max_lenght": 5}}},
+            "did you mean 'max_length'",
+        ),
+        ({"rows": {"job": "cook"}}, "stages.rows.job"),
+    ],
+)
+def test_what_cannot_be_wired_is_named(change, told):
+    with pytest.raises(InputError, match=told):
+        resolve(pipeline({**STAGE_SPECS, **change}), STAGES)
+
+
+def test_a_default_that_no_stage_has_is_refused():
+    with pytest.raises(InputError, match="no stage of this pipeline has a field max_lenght"):
+        run_pipeline(pipeline(defaults={"base_model": "org/base", "max_lenght": 9}), STAGES, dry_run=True)
+
+
+def test_every_recipe_is_valid():
+    from tests.conftest import ROOT
+
+    recipes = sorted((ROOT / "jobs" / "recipes").rglob("*.yaml"))
+    assert {path.name for path in recipes} == {"demo.yaml", "pm_gemma270m.yaml"}
+    for path in recipes:
+        config = validate(PipelineConfig, read_yaml(str(path)) | {"output_dir": "/x"}, path.name)
+        config = config.model_copy(update={"defaults": {**config.defaults, "raw_dir": "/raw"}})
+        assert len(resolve(config, STAGES)) == len(config.stages)
+        assert f"python -m jobs.pipeline jobs/recipes/{path.name}" in path.read_text()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_finished_stages_are_skipped_and_a_dry_run_writes_nothing(tmp_path, capsys):
+    write_release(tmp_path / "dataset.json", sizes=Sizes(train=8, val=2, test=6))
+    write_qpr_labels(tmp_path / "qpr_labels.json", sizes=Sizes(train=8, val=2, test=6))
+    predict = {"engine": "fake", "model": "none/none", "settings": ["IND_Diverse_Instruction"]}
+    stages = {
+        "samples": {"job": "ingest", "config": {"release": str(tmp_path / "dataset.json")}},
+        "one": {"job": "predict", "needs": ["samples"], "config": predict},
+        "two": {"job": "predict", "needs": ["samples"], "config": {**predict, "seed": 5}},
+        "scores": {"job": "evaluate", "needs": ["samples", "one", "two"], "config": {"num_resamples": 50}},
+    }
+    stages["samples"]["config"]["qpr_labels"] = str(tmp_path / "qpr_labels.json")
+    out = tmp_path / "run"
+    config = pipeline(stages, {"max_length": 128}, output_dir=str(out))
+    run_pipeline(config, STAGES, dry_run=True)
+    shown = capsys.readouterr().out
+    assert not out.exists()
+    run_pipeline(config, STAGES, dry_run=False)
+    fingerprints = {
+        path.parent.name: json.loads(path.read_text())["fingerprint"] for path in out.glob("*/_manifest.json")
+    }
+    assert all(fingerprint in shown for fingerprint in fingerprints.values())
+    assert len(fingerprints) == 4
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
+    run_pipeline(config, STAGES, dry_run=False)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
+    metrics = pd.read_parquet(out / "scores" / "metrics" / "data")
+    headline = metrics[metrics["is_headline"] & (metrics["role"] == "ours")]
+    assert headline["task"].nunique() == 10
+    assert headline["value"].notna().sum() == 18  # nine tasks of two runs; AG needs a language model
+    assert (out / "scores" / "report.html").exists()
