@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c cluster/constraints.txt
 DEMO_OUTPUT ?= demo-output
-# Ray and DeepSpeed find their tools (ninja) on the PATH.
+# Tools of the environment come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help demo test test-slow test-gpu benchmark lint format install clean

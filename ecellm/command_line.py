@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from ecellm.config import JobConfig
 from ecellm.errors import InputError, OutputHeldError, find_cause
 from ecellm.manifest import redacted
+from ecellm.ray_session import connected
 from ecellm.recipe import load_config
 from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
 
@@ -54,23 +55,34 @@ def run_job(
         work: what to do; what it raises decides the exit code.
         arguments: command line; default the process's.
     """
+
+    def body() -> str:
+        config, dry_run = _read_arguments(job, config_class, arguments)
+        with connected(config.ray):
+            work(config, dry_run)
+        return "dry run, nothing was written" if dry_run else "done"
+
+    return run_guarded(body)
+
+
+def run_guarded(body: Callable[[], str]) -> int:
+    """Run `body`, print the last line, return the exit code.
+
+    Args:
+        body: the work; returns the reason of the last line. What it raises decides the exit code.
+    """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout
     )
     for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec", "ray.data", "ray.train", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    dry_run = False
     try:
-        config, dry_run = _read_arguments(job, config_class, arguments)
-        from ecellm.ray_session import connected
-
-        with connected(config.ray):
-            work(config, dry_run)
+        reason = body()
     except KeyboardInterrupt:
         return _last_line(EXIT_OTHER, "interrupted; the same command goes on where it stopped")
     except BaseException as error:  # noqa: BLE001  every end of a job gets its last line
         return _explain(error)
-    return _last_line(EXIT_DONE, "dry run, nothing was written" if dry_run else "done")
+    return _last_line(EXIT_DONE, reason)
 
 
 def _read_arguments(job: str, config_class: type[Config], arguments: Sequence[str] | None) -> tuple[Config, bool]:
@@ -103,7 +115,7 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         raise error
     traceback.print_exception(error)
-    return _last_line(EXIT_OTHER, f"{type(error).__name__}: {str(error).strip().splitlines()[-1:] or ['']}")
+    return _last_line(EXIT_OTHER, f"{type(error).__name__}: {' '.join(str(error).split()[-30:])}")
 
 
 def _last_line(code: int, reason: str) -> int:

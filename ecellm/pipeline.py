@@ -13,7 +13,7 @@ own: each stage has its manifest, and a stage whose inputs or config changed is 
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -42,6 +42,7 @@ _TAKES = {
     "predict": {"samples": "samples_dir", "model": "model"},
     "evaluate": {"samples": "samples_dir", "predictions": "*predictions_dirs", "model": "*training_dirs"},
 }
+LoadStage = Callable[[str], Stage[Any]]
 _COMMON = ("seed", "storage", "ray", "overwrite")
 
 
@@ -59,7 +60,7 @@ class Node:
         return absolute(self.config.output_dir)
 
 
-def resolve(config: PipelineConfig, stages: Mapping[str, Stage[Any]]) -> list[Node]:
+def resolve(config: PipelineConfig, load_stage: LoadStage) -> list[Node]:
     """Return the pipeline's stages in an order in which they can run, each with its full config.
 
     Raises:
@@ -71,13 +72,12 @@ def resolve(config: PipelineConfig, stages: Mapping[str, Stage[Any]]) -> list[No
         raise InputError(f"the stages need one another in a circle: {' -> '.join(error.args[1])}") from None
     nodes: dict[str, Node] = {}
     for name in order:
-        nodes[name] = _node(name, config, stages, nodes)
+        nodes[name] = _node(name, config, load_stage(config.stages[name].job), nodes)
     return list(nodes.values())
 
 
-def _node(name: str, config: PipelineConfig, stages: Mapping[str, Stage[Any]], done: Mapping[str, Node]) -> Node:
+def _node(name: str, config: PipelineConfig, stage: Stage[Any], done: Mapping[str, Node]) -> Node:
     spec = config.stages[name]
-    stage = stages[spec.job]
     fields = stage.config_class.model_fields
     values: dict[str, Any] = {field: getattr(config, field) for field in _COMMON}
     values["output_dir"] = join(config.output_dir, name)
@@ -113,14 +113,14 @@ def _model_of(source: Node) -> dict[str, str]:
     return {"model": join(source.output_dir, "model")}
 
 
-def run_pipeline(config: PipelineConfig, stages: Mapping[str, Stage[Any]], *, dry_run: bool) -> None:
+def run_pipeline(config: PipelineConfig, load_stage: LoadStage, *, dry_run: bool) -> None:
     """Do all stages of a pipeline, or say what would be done.
 
     Raises:
         InputError: a config, an input or an output directory is wrong.
         OutputHeldError: another run is at work on a stage.
     """
-    nodes = resolve(config, stages)
+    nodes = resolve(config, load_stage)
     unused = set(config.defaults) - {field for node in nodes for field in node.stage.config_class.model_fields}
     if unused:
         raise InputError(f"defaults: no stage of this pipeline has a field {', '.join(sorted(unused))}")

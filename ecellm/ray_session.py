@@ -46,6 +46,12 @@ def connected(config: RayConfig) -> Iterator[None]:
         ray.shutdown()
 
 
+def quiet_worker() -> None:
+    """Silence, in a worker of a local Ray, Ray Train's complaint at every second that there is no dashboard."""
+    name = "ray.train.v2._internal.execution.controller.placement_group_cleaner"
+    logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def _join(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
@@ -58,5 +64,11 @@ def _start_local(config: RayConfig) -> None:
     for name, value in _LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # the raylet, and through it every worker, inherits it
     num_cpus = config.num_cpus or max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
-    ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
+    ray.init(
+        num_cpus=num_cpus,
+        include_dashboard=False,
+        log_to_driver=True,
+        logging_level=logging.WARNING,
+        runtime_env={"worker_process_setup_hook": quiet_worker},
+    )
     logger.info("local Ray started with %d logical CPUs", num_cpus)

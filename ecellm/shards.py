@@ -10,6 +10,7 @@ its import in every worker (measured at ingest of a 508 MB release on 4 logical 
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ def run_shards(
     *,
     name: str,
     function_args: Mapping[str, Any] | None = None,
-    num_cpus: float = 1,
+    num_cpus: float | None = None,
     memory: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Call `function(shard, **function_args)` for every shard, in parallel tasks; yield results as they come.
@@ -36,12 +37,23 @@ def run_shards(
         function: plain function; must write its part under a fixed name, so that a retry does no harm.
         name: what progress lines are called.
         function_args: more arguments, the same for all.
-        num_cpus: logical CPUs of one task.
+        num_cpus: logical CPUs of one task; None takes what stands for one real core.
         memory: bytes that Ray reserves for one task.
     """
-    task = ray.remote(function).options(num_cpus=num_cpus, memory=memory, name=name)
+    cpus = _cpus_of_a_core() if num_cpus is None else num_cpus
+    task = ray.remote(function).options(num_cpus=cpus, memory=memory, name=name)
     arguments = {key: ray.put(value) for key, value in (function_args or {}).items()}
     yield from _with_progress(_unordered(task, shards, arguments), len(shards), name)
+
+
+def _cpus_of_a_core() -> float:
+    """Return 1, or more on a local Ray that was given more logical CPUs than the machine has cores.
+
+    More tasks than cores would only hold more memory at a time.
+    """
+    if len(ray.nodes()) > 1:
+        return 1.0
+    return max(1.0, ray.cluster_resources().get("CPU", 1.0) // (os.cpu_count() or 1))
 
 
 def _unordered(task: Any, shards: Iterable[Mapping[str, Any]], arguments: Mapping[str, Any]) -> Iterator[Any]:
@@ -75,7 +87,7 @@ def run_shards_on_actors(
         actor_class: class whose instances take one shard and return a JSON-able dict.
         name: what progress lines are called.
         constructor_args: arguments of the class.
-        num_actors: most actors at once; fewer where there are fewer shards.
+        num_actors: actors; fewer where there are fewer shards, and only as many at a time as there is room for.
         num_cpus: logical CPUs of one actor.
         num_gpus: GPUs of one actor.
     """
@@ -91,9 +103,8 @@ def run_shards_on_actors(
     ).map(
         _ShardActor,
         fn_constructor_kwargs={"actor_class": actor_class, "arguments": dict(constructor_args)},
-        compute=ray.data.ActorPoolStrategy(
-            min_size=1, max_size=min(num_actors, len(shards)), max_tasks_in_flight_per_actor=1
-        ),
+        # A pool of fixed size: one that grows waits until its first actor is busy, which has a model to load first.
+        compute=ray.data.ActorPoolStrategy(size=min(num_actors, len(shards)), max_tasks_in_flight_per_actor=1),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
     )

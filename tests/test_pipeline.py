@@ -10,7 +10,7 @@ from ecellm.errors import InputError
 from ecellm.pipeline import resolve, run_pipeline
 from ecellm.recipe import read_yaml, validate
 from ecellm.sources.synthetic import Sizes, write_qpr_labels, write_release
-from ecellm.stages import STAGES
+from ecellm.stages import load_stage
 
 STAGE_SPECS = {
     "samples": {"job": "ingest", "config": {"release": "dataset.json"}},
@@ -36,7 +36,7 @@ def pipeline(stages=None, defaults=None, **fields):
 
 
 def nodes(config):
-    return {node.name: node.config for node in resolve(config, STAGES)}
+    return {node.name: node.config for node in resolve(config, load_stage)}
 
 
 def test_outputs_are_wired_by_what_they_are():
@@ -72,12 +72,12 @@ def test_a_fully_tuned_model_answers_by_itself():
 )
 def test_what_cannot_be_wired_is_named(change, told):
     with pytest.raises(InputError, match=told):
-        resolve(pipeline({**STAGE_SPECS, **change}), STAGES)
+        resolve(pipeline({**STAGE_SPECS, **change}), load_stage)
 
 
 def test_a_default_that_no_stage_has_is_refused():
     with pytest.raises(InputError, match="no stage of this pipeline has a field max_lenght"):
-        run_pipeline(pipeline(defaults={"base_model": "org/base", "max_lenght": 9}), STAGES, dry_run=True)
+        run_pipeline(pipeline(defaults={"base_model": "org/base", "max_lenght": 9}), load_stage, dry_run=True)
 
 
 def test_every_recipe_is_valid():
@@ -88,7 +88,7 @@ def test_every_recipe_is_valid():
     for path in recipes:
         config = validate(PipelineConfig, read_yaml(str(path)) | {"output_dir": "/x"}, path.name)
         config = config.model_copy(update={"defaults": {**config.defaults, "raw_dir": "/raw"}})
-        assert len(resolve(config, STAGES)) == len(config.stages)
+        assert len(resolve(config, load_stage)) == len(config.stages)
         assert f"python -m jobs.pipeline jobs/recipes/{path.name}" in path.read_text()
 
 
@@ -106,17 +106,17 @@ def test_finished_stages_are_skipped_and_a_dry_run_writes_nothing(tmp_path, caps
     stages["samples"]["config"]["qpr_labels"] = str(tmp_path / "qpr_labels.json")
     out = tmp_path / "run"
     config = pipeline(stages, {"max_length": 128}, output_dir=str(out))
-    run_pipeline(config, STAGES, dry_run=True)
+    run_pipeline(config, load_stage, dry_run=True)
     shown = capsys.readouterr().out
     assert not out.exists()
-    run_pipeline(config, STAGES, dry_run=False)
+    run_pipeline(config, load_stage, dry_run=False)
     fingerprints = {
         path.parent.name: json.loads(path.read_text())["fingerprint"] for path in out.glob("*/_manifest.json")
     }
     assert all(fingerprint in shown for fingerprint in fingerprints.values())
     assert len(fingerprints) == 4
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
-    run_pipeline(config, STAGES, dry_run=False)
+    run_pipeline(config, load_stage, dry_run=False)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
     metrics = pd.read_parquet(out / "scores" / "metrics" / "data")
     headline = metrics[metrics["is_headline"] & (metrics["role"] == "ours")]

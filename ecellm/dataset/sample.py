@@ -109,9 +109,3 @@ def check_text(name: str, value: object, *, nullable: bool) -> str | None:
     except UnicodeEncodeError:
         raise InputError(f"{name} holds a lone surrogate, which is not text") from None
     return value
-
-
-def few_shot_text(input_text: str, options: str | None, output: str) -> str:
-    """Write an example for the prompt of a 1-shot setting; the release leaves the form open, this one is ours."""
-    lines = [f"Input: {input_text}", *([f"Options: {options}"] if options else []), f"Answer: {output}"]
-    return "\n".join(lines)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ecellm.dataset.instructions import Instructions
 from ecellm.dataset.partitions import Partition
-from ecellm.dataset.sample import SampleNumberer, few_shot_text, hash_texts, sample_row
+from ecellm.dataset.sample import SampleNumberer, hash_texts, sample_row
 from ecellm.settings import SETTINGS, SPLITS, Setting
 from ecellm.tasks.example import Example, Splits
 
@@ -57,7 +57,7 @@ def rows_of_partition(
             "input": example.input,
             "options": example.options,
             "output": example.output,
-            "few_shot_example": few_shot_text(shot.input, shot.options, shot.output) if shot else None,
+            "few_shot_example": shot.as_shot() if shot else None,
         }
         yield sample_row(
             numberer,

@@ -23,7 +23,7 @@ from ecellm.storage import Storage, join
 
 SPLIT_NAME = "split.json"
 STAGED = pa.schema([(name, pa.string()) for name in TEXT_FIELDS])
-_CHUNK_BYTES = 16 << 20
+_CHUNK_BYTES = 4 << 20
 # A catalogue has six instructions a task; own data may word each row anew, which is no catalogue.
 _MAX_INSTRUCTIONS = 64
 

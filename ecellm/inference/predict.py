@@ -9,7 +9,7 @@ A finished part is its own marker: killed and started again, only parts that are
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -32,14 +32,8 @@ from ecellm.storage import Storage, absolute, join
 RUN_ID_LENGTH = 12
 
 
-class AnswerSpace(NamedTuple):
-    """What is known of a row's answer before it is given: the closed choices if any, and how long it may be."""
-
-    choices: tuple[str, ...] | None
-    max_new_tokens: int
-
-
-AnswerSpaceOf = Callable[[Mapping[str, Any]], AnswerSpace]
+# Tells of a samples row what its answer may be: the closed choices if any, and the most tokens it may have.
+AnswerSpaceOf = Callable[[Mapping[str, Any]], tuple[tuple[str, ...] | None, int]]
 
 
 def _inputs(config: PredictConfig) -> dict[str, str]:

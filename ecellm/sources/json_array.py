@@ -111,8 +111,8 @@ def _element(window: _Window) -> Any:
             if window.at_end or not unfinished:
                 raise
         else:
-            # A number that ends where the window ends may go on behind it.
-            if end < len(window.text) or window.at_end:
+            # A number that ends near the end of the window may go on behind it: "1" of "1.5e+3".
+            if end + _NEAR_END <= len(window.text) or window.at_end:
                 window.start = end
                 return value
         if len(window.text) - window.start > _MAX_ELEMENT_CHARACTERS:

@@ -19,8 +19,9 @@ import numpy as np
 
 from ecellm.settings import SETTINGS, SPLITS, Setting
 from ecellm.sources.synthetic_listings import write_amazon_google
-from ecellm.sources.synthetic_tasks import SYNTHETIC_TASKS, Example
+from ecellm.sources.synthetic_tasks import SYNTHETIC_TASKS
 from ecellm.sources.synthetic_world import World
+from ecellm.tasks.example import Example
 
 __all__ = ["Sizes", "write_amazon_google", "write_qpr_labels", "write_release"]
 
@@ -112,7 +113,7 @@ def write_qpr_labels(path: str | Path, *, seed: int = 1, sizes: Sizes | None = N
         The number of lists.
     """
     examples = _examples("QPR", seed, sizes or Sizes())["IND", "test"]
-    Path(path).write_text(json.dumps([list(example.relevance) for example in examples]), encoding="utf-8")
+    Path(path).write_text(json.dumps([list(example.relevance or ()) for example in examples]), encoding="utf-8")
     return len(examples)
 
 
@@ -169,7 +170,7 @@ def _task_rows(task: str, seed: int, sizes: Sizes, settings: Sequence[Setting]) 
             drawn = examples.get((setting.domain, split), [])
             wordings = _wordings(task, setting, split, seed, len(drawn))
             for index, (example, instruction) in enumerate(zip(drawn, wordings, strict=True)):
-                shot = _shot_text(shots[index % len(shots)]) if setting.num_shots and shots else None
+                shot = shots[index % len(shots)].as_shot() if setting.num_shots and shots else None
                 texts = (instruction, example.input, example.options, example.output, shot)
                 name = SYNTHETIC_TASKS[task].release_name
                 yield dict(zip(_COLUMNS, (split, name, setting.name, *texts), strict=True))
@@ -184,9 +185,3 @@ def _wordings(task: str, setting: Setting, split: str, seed: int, count: int) ->
     place = [list(SYNTHETIC_TASKS).index(task), list(SETTINGS).index(setting.name), SPLITS.index(split)]
     rng = np.random.default_rng([seed, *place])
     return [wordings["diverse"][int(draw)] for draw in rng.integers(len(wordings["diverse"]), size=count)]
-
-
-def _shot_text(example: Example) -> str:
-    """Write a train example for the column few_shot_example; the release leaves its form open."""
-    options = [f"Options: {example.options}"] if example.options else []
-    return "\n".join([f"Input: {example.input}", *options, f"Answer: {example.output}"])

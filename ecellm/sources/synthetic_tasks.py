@@ -28,6 +28,7 @@ from ecellm.sources.synthetic_world import (
     draw_match,
     draw_product,
 )
+from ecellm.tasks.example import Example
 
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
 YES_SHARE = 0.4
@@ -58,15 +59,6 @@ _NUM_CANDIDATES = 20
 _GRADE_STEPS = ((2, MAX_GRADE), (-MAX_GRADE, -2), (-1, 1))
 
 
-class Example(NamedTuple):
-    """One example: the release's columns that hang on neither split nor setting, and QPR's labels by candidate."""
-
-    input: str
-    options: str | None
-    output: str
-    relevance: tuple[str, ...] = ()
-
-
 def attribute_value_extraction(world: World, _options: list[str]) -> Example:
     """AVE: a title with two attributes, a description with a third; one attribute is asked, at times two."""
     attributes = _ATTRIBUTES[world.domain]
@@ -88,7 +80,7 @@ def attribute_value_extraction(world: World, _options: list[str]) -> Example:
         for name in asked
     ]
     texts = {name: world.padded(text) for name, text in texts.items()} | {"target attributes": " and ".join(asked)}
-    return Example(json.dumps(texts), None, json.dumps(found))
+    return Example(json.dumps(texts), json.dumps(found))
 
 
 def product_relation_prediction(world: World, options: list[str]) -> Example:
@@ -101,7 +93,7 @@ def product_relation_prediction(world: World, options: list[str]) -> Example:
             break
     titles = [world.padded(product.title) for product in products]
     text = json.dumps({"Product 1:": titles[0], "Product 2:": titles[1]})
-    return Example(text, json.dumps(options), LETTERS[answer])
+    return Example(text, LETTERS[answer], options=json.dumps(options))
 
 
 def product_matching(world: World, _options: list[str]) -> Example:
@@ -111,7 +103,7 @@ def product_matching(world: World, _options: list[str]) -> Example:
     amazon = amazon_listing(world, first)
     google = google_listing(world, first if is_match else draw_listing(world))
     text = json.dumps({"product 1": _as_pandas_reads(amazon), "product 2": _as_pandas_reads(google)})
-    return Example(text, None, "yes" if is_match else "no")
+    return Example(text, "yes" if is_match else "no")
 
 
 def _as_pandas_reads(listing: Mapping[str, str | float | None]) -> dict[str, Any]:
@@ -132,7 +124,7 @@ def sentiment_analysis(world: World, options: list[str]) -> Example:
         word = world.pick(_PRAISE if is_praise != is_negated else _BLAME)
         remarks.append(f"the {aspect} is {'not' if is_negated else 'so'} {word}")
     review = f"my {world.product_type()} came. {', '.join(remarks)}."
-    return Example(world.padded(review), json.dumps(options), options[answer])
+    return Example(world.padded(review), options[answer], options=json.dumps(options))
 
 
 def _bought_item(world: World, brand: str) -> str:
@@ -152,7 +144,7 @@ def sequential_recommendation(world: World, _options: list[str]) -> Example:
     ]
     purchases = [f"{ordinal}: {item}" for ordinal, item in zip(_ORDINALS, history, strict=False)]
     options = [f"{letter}: {item}" for letter, item in zip(LETTERS, candidates, strict=True)]
-    return Example(repr(purchases), repr(options), LETTERS[answer])
+    return Example(repr(purchases), LETTERS[answer], options=repr(options))
 
 
 def _query(wish: str, product_type: str) -> str:
@@ -165,7 +157,7 @@ def multiclass_product_classification(world: World, options: list[str]) -> Examp
     wish, product_type = world.pick(WISHES), world.product_type()
     title = world.padded(draw_match(world, wish, ESCI[answer], product_type).title)
     text = json.dumps({"query": _query(wish, product_type), "product title": title})
-    return Example(text, json.dumps(options), options[answer])
+    return Example(text, options[answer], options=json.dumps(options))
 
 
 def product_substitute_identification(world: World, _options: list[str]) -> Example:
@@ -175,7 +167,7 @@ def product_substitute_identification(world: World, _options: list[str]) -> Exam
     wish, product_type = world.pick(WISHES), world.product_type()
     title = world.padded(draw_match(world, wish, label, product_type).title)
     text = json.dumps({"query": _query(wish, product_type), "product": title})
-    return Example(text, None, "yes" if is_substitute else "no")
+    return Example(text, "yes" if is_substitute else "no")
 
 
 def query_product_ranking(world: World, _options: list[str]) -> Example:
@@ -186,7 +178,7 @@ def query_product_ranking(world: World, _options: list[str]) -> Example:
     products = [f"{letter}: {title}" for letter, title in zip(LETTERS, titles, strict=False)]
     best_first = sorted(range(len(labels)), key=lambda place: ESCI.index(labels[place]))
     text = json.dumps({"query": _query(wish, product_type), "product list": products})
-    return Example(text, None, ",".join(LETTERS[place] for place in best_first), tuple(labels))
+    return Example(text, ",".join(LETTERS[place] for place in best_first), relevance=tuple(labels))
 
 
 def _document(world: World, topics: list[str]) -> tuple[str, dict[str, str]]:
@@ -202,7 +194,7 @@ def answerability_prediction(world: World, _options: list[str]) -> Example:
     *told, missing = world.sample(tuple(_TOPICS), 3)
     asked = world.pick(told) if is_answerable else missing
     text = json.dumps({"question": _TOPICS[asked][0], "document": _document(world, told)[0]})
-    return Example(text, None, "yes" if is_answerable else "no")
+    return Example(text, "yes" if is_answerable else "no")
 
 
 def answer_generation(world: World, _options: list[str]) -> Example:
@@ -210,7 +202,7 @@ def answer_generation(world: World, _options: list[str]) -> Example:
     told = world.sample(tuple(_TOPICS), 3)
     document, sentences = _document(world, told)
     asked = world.pick(told)
-    return Example(json.dumps({"question": _TOPICS[asked][0], "document": document}), None, sentences[asked])
+    return Example(json.dumps({"question": _TOPICS[asked][0], "document": document}), sentences[asked])
 
 
 class SyntheticTask(NamedTuple):

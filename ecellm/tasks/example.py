@@ -26,5 +26,10 @@ class Example:
     source: str | None = None
     source_ids: tuple[str, ...] = ()
 
+    def as_shot(self) -> str:
+        """Write the example for the prompt of a 1-shot setting; the release leaves the form open, this one is ours."""
+        options = [f"Options: {self.options}"] if self.options else []
+        return "\n".join([f"Input: {self.input}", *options, f"Answer: {self.output}"])
+
 
 Splits = Mapping[str, Sequence[Example]]

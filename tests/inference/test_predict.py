@@ -9,7 +9,7 @@ from ecellm.config import PredictConfig
 from ecellm.errors import InputError
 from ecellm.inference.predict import Answerer
 from ecellm.stage import execute
-from ecellm.stages import STAGES, answer_space
+from ecellm.stages import answer_space, load_stage
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -20,7 +20,7 @@ def config_of(samples_dir, out, **fields):
 
 
 def predict(samples_dir, out, **fields):
-    execute(STAGES["predict"], config_of(samples_dir, out, **fields))
+    execute(load_stage("predict"), config_of(samples_dir, out, **fields))
     return pd.read_parquet(out / "data")
 
 
@@ -71,12 +71,12 @@ def test_a_prompt_that_cannot_fit_goes_to_errors_and_stops_the_run(samples_dir, 
     config = config_of(samples_dir, tmp_path / "out", **fields)
     config = config.model_copy(update={"max_length": 20})
     with pytest.raises(RuntimeError, match="9 of 9 rows failed"):
-        execute(STAGES["predict"], config)
+        execute(load_stage("predict"), config)
     errors = pd.read_parquet(tmp_path / "out" / "errors")
     assert len(errors) == 9
     assert errors["reason"].str.contains("raise max_length").all()
     assert not (tmp_path / "out" / "_manifest.json").exists()
-    execute(STAGES["predict"], config.model_copy(update={"max_error_share": 1.0}))
+    execute(load_stage("predict"), config.model_copy(update={"max_error_share": 1.0}))
     manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
     assert (manifest["status"], manifest["errors"], manifest["rows"]) == ("complete_with_errors", 9, 0)
 

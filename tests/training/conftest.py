@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -6,19 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-os.environ["RAY_AUTH_MODE"] = "disabled"
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 VOCAB_SIZE = 160
-
-
-@pytest.fixture(scope="session")
-def local_ray():
-    import ray
-
-    ray.init(num_cpus=4, include_dashboard=False, ignore_reinit_error=True, logging_level="WARNING")
-    return ray
 
 
 def save_tokenizer(directory):
