@@ -33,7 +33,7 @@ lint: $(VENV)/.dev  ## linter, formatter, types, spelling, secrets
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell README.md CHANGELOG.md ecellm jobs tests cluster
-	@files=$$(git ls-files 2>/dev/null); [ -z "$$files" ] || $(BIN)/detect-secrets-hook --baseline .secrets.baseline $$files
+	@files=$$(git ls-files 2>/dev/null); [ -z "$$files" ] || $(BIN)/detect-secrets-hook $$files
 
 test: lint  ## lint, types, and all tests that a newcomer needs
 	$(BIN)/pytest -m "not slow and not gpu"

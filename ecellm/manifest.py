@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 15.0
 TAKEOVER_SECONDS = 60.0
+_CHECKPOINTS = "checkpoints/"
 _RECORDED_PACKAGES = ("ecellm", "ray", "torch", "transformers", "peft", "deepspeed", "pyarrow", "s3fs", "fsspec")
 
 
@@ -165,8 +166,21 @@ class RunDirectory:
             return
         self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record(released=True))
 
-    def finish(self, *, config: Mapping[str, Any], outcome: "Outcome", wall_seconds: float) -> None:
+    def finish(
+        self,
+        *,
+        config: Mapping[str, Any],
+        outcome: "Outcome",
+        files: Sequence[Mapping[str, Any]],
+        wall_seconds: float,
+    ) -> None:
         """Publish `_manifest.json`: from now on the directory is done.
+
+        Args:
+            config: the job's whole config; secrets are taken out here.
+            outcome: what the stage made.
+            files: name, size and sha256 of each file, as `describe_files` gives them.
+            wall_seconds: how long the work took.
 
         Raises:
             OutputHeldError: another run has taken the directory over.
@@ -183,7 +197,7 @@ class RunDirectory:
             "dropped": dict(outcome.dropped),
             "errors": outcome.errors,
             "details": dict(outcome.details),
-            "files": _describe_files(self._storage, self._output_dir),
+            "files": [dict(file) for file in files],
             "git_commit": git_commit(),
             "packages": {name: _package_version(name) for name in _RECORDED_PACKAGES},
             "python": platform.python_version(),
@@ -227,12 +241,18 @@ def _is_dead_here(owner: Mapping[str, Any]) -> bool:
     return False
 
 
-def _describe_files(storage: Storage, output_dir: str) -> list[dict[str, Any]]:
-    files = [f for f in storage.list_files(output_dir) if f.rsplit("/", 1)[-1] not in {RUN_NAME, MANIFEST_NAME}]
-    return [
-        {"name": file.removeprefix(output_dir).lstrip("/"), "size": storage.size(file), "sha256": storage.sha256(file)}
-        for file in files
-    ]
+def describe_files(storage: Storage, output_dir: str) -> list[dict[str, Any]]:
+    """Return name, size in bytes and sha256 of each file of an output directory.
+
+    Reads every file: to be run on a node, not in the driver. Checkpoints are left out: they are what a killed run goes
+    on from, not what a stage hands on.
+    """
+    described = []
+    for file in storage.list_files(output_dir):
+        name = file.removeprefix(output_dir).lstrip("/")
+        if name not in {RUN_NAME, MANIFEST_NAME} and not name.startswith(_CHECKPOINTS):
+            described.append({"name": name, "size": storage.size(file), "sha256": storage.sha256(file)})
+    return described
 
 
 _SECRET_WORDS = ("password", "secret", "token", "api_key", "access_key", "credential")

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import ray
+
 from ecellm.config import JobConfig, content_of
 from ecellm.fingerprint import fingerprint_input, fingerprint_of, part_fingerprint
-from ecellm.manifest import OutputState, RunDirectory, read_state, refuse_if_occupied
+from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state, refuse_if_occupied
 from ecellm.storage import Storage, absolute
 
 logger = logging.getLogger(__name__)
@@ -158,7 +160,8 @@ def carry_out(planned: Plan[Any]) -> None:
         run = Run(config, planned.storage, planned.output_dir, planned.fingerprint, planned.identity["inputs"])
         outcome = stage.run(run)
         seconds = time.monotonic() - start
-        directory.finish(config=config.model_dump(mode="json"), outcome=outcome, wall_seconds=seconds)
+        files = ray.get(ray.remote(describe_files).remote(planned.storage, planned.output_dir))
+        directory.finish(config=config.model_dump(mode="json"), outcome=outcome, files=files, wall_seconds=seconds)
         for line in outcome.summary:
             logger.info("%s: %s", stage.job, line)
         logger.info("%s: done in %.1f s, %s rows in %s", stage.job, seconds, f"{outcome.rows:,}", planned.output_dir)

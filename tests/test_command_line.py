@@ -61,9 +61,7 @@ def test_a_dry_run_shows_all_and_writes_nothing(release, tmp_path, capsys):
 def test_a_dry_run_makes_the_checks_too(release, tmp_path, capsys):
     labels = tmp_path / "labels.json"
     labels.write_text("[]")
-    code, out = run(
-        capsys, f"release={release}", f"qpr_labels={labels}", f"output_dir={tmp_path / 'out'}", "--dry-run"
-    )
+    code, out = run(capsys, f"release={release}", f"qpr_labels={labels}", f"output_dir={tmp_path / 'out'}", "--dry-run")
     assert code == 2
     assert "must be a JSON list" in out
 
@@ -71,7 +69,7 @@ def test_a_dry_run_makes_the_checks_too(release, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["relaese=x", "output_dir=o"], "did you mean 'release'"),
+        (["relase=x", "output_dir=o"], "did you mean 'release'"),
         (["release=nowhere.json", "output_dir=o"], "nowhere.json does not exist"),
         (["a.yaml", "b.yaml"], "one recipe at a time"),
         (["nowhere.yaml"], "cannot read recipe nowhere.yaml"),

