@@ -69,7 +69,7 @@ def test_a_dry_run_makes_the_checks_too(release, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["relase=x", "output_dir=o"], "did you mean 'release'"),
+        (["releese=x", "output_dir=o"], "did you mean 'release'"),
         (["release=nowhere.json", "output_dir=o"], "nowhere.json does not exist"),
         (["a.yaml", "b.yaml"], "one recipe at a time"),
         (["nowhere.yaml"], "cannot read recipe nowhere.yaml"),
