@@ -257,7 +257,9 @@ class PredictConfig(PromptConfig):
         "auto", description="auto = bf16 on a GPU that has it, else fp32"
     )
     max_batch_size: int = operational(16, ge=1, description="most prompts answered at once by one actor")
-    num_actors: int = operational(1, ge=1, description="most copies of the model at work at once")
+    num_actors: int | None = operational(
+        None, ge=1, description="copies of the model at work at once; null = as many as the cluster has room for"
+    )
     use_gpu: bool = operational(False, description="give every actor a GPU")
     cpus_per_actor: int = operational(1, ge=1, description="CPUs of an actor, and its torch threads without a GPU")
     max_error_share: float = operational(0.0, ge=0, le=1, description="share of failed rows that is still a success")

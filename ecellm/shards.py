@@ -76,7 +76,7 @@ def run_shards_on_actors(
     *,
     name: str,
     constructor_args: Mapping[str, Any],
-    num_actors: int,
+    num_actors: int | None,
     num_cpus: float = 1,
     num_gpus: float = 0,
 ) -> Iterator[dict[str, Any]]:
@@ -87,7 +87,7 @@ def run_shards_on_actors(
         actor_class: class whose instances take one shard and return a JSON-able dict.
         name: what progress lines are called.
         constructor_args: arguments of the class.
-        num_actors: actors; fewer where there are fewer shards, and only as many at a time as there is room for.
+        num_actors: actors, None for as many as the cluster has room for now; fewer where there are fewer shards.
         num_cpus: logical CPUs of one actor.
         num_gpus: GPUs of one actor.
     """
@@ -95,6 +95,7 @@ def run_shards_on_actors(
         return
     import ray.data
 
+    size = num_actors or _room_for(num_cpus, num_gpus)
     # Our own lines say what users ask: rows, rate, time left.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -104,11 +105,20 @@ def run_shards_on_actors(
         _ShardActor,
         fn_constructor_kwargs={"actor_class": actor_class, "arguments": dict(constructor_args)},
         # A pool of fixed size: one that grows waits until its first actor is busy, which has a model to load first.
-        compute=ray.data.ActorPoolStrategy(size=min(num_actors, len(shards)), max_tasks_in_flight_per_actor=1),
+        compute=ray.data.ActorPoolStrategy(size=min(size, len(shards)), max_tasks_in_flight_per_actor=1),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
     )
     yield from _with_progress((json.loads(row["result"]) for row in results.iter_rows()), len(shards), name)
+
+
+def _room_for(num_cpus: float, num_gpus: float) -> int:
+    """Return how many actors of this size the cluster holds at once, at least 1."""
+    resources = ray.cluster_resources()
+    room = resources.get("CPU", 0.0) / (num_cpus * _cpus_of_a_core())
+    if num_gpus:
+        room = min(room, resources.get("GPU", 0.0) / num_gpus)
+    return max(1, int(room))
 
 
 class _ShardActor:

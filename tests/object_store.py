@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,26 +53,9 @@ def weed_binary() -> str | None:
 @contextmanager
 def running_object_store() -> Iterator[ObjectStore]:
     """Start a server with one account, give it, stop it."""
-    binary = weed_binary()
-    assert binary is not None
-    master, volume, filer, s3 = free_ports(4)
     with tempfile.TemporaryDirectory(prefix="ecellm-weed-") as scratch:
-        config = Path(scratch) / "s3.json"
-        credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        config.write_text(
-            json.dumps({"identities": [{"name": "test", "credentials": credentials, "actions": actions}]})
-        )
-        command = [
-            binary, "server", f"-dir={scratch}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={config}",
-            f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
-            "-master.volumeSizeLimitMB=64", "-volume.max=0",
-        ]  # fmt: skip
-        with (Path(scratch) / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process, endpoint = _start(Path(scratch))
         try:
-            endpoint = f"http://127.0.0.1:{s3}"
-            _wait_until_up(endpoint, process, Path(scratch) / "log")
             environment = {
                 "AWS_ACCESS_KEY_ID": ACCESS_KEY,
                 "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -80,22 +63,54 @@ def running_object_store() -> Iterator[ObjectStore]:
             }
             yield ObjectStore(endpoint, environment)
         finally:
-            # The command is a launcher: the server is its child. Its data go with it, so it need not be asked.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _stop(process)
 
 
-def _wait_until_up(endpoint: str, process: subprocess.Popen, log: Path, timeout_seconds: float = 60) -> None:
-    """Wait until the server answers S3 requests; a refusal (403) is an answer."""
+def _start(scratch: Path, tries: int = 3) -> tuple[subprocess.Popen, str]:
+    """Start the server; again with other ports if another process took one in between."""
+    config = scratch / "s3.json"
+    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    config.write_text(json.dumps({"identities": [{"name": "test", "credentials": credentials, "actions": actions}]}))
+    binary = weed_binary()
+    assert binary is not None
+    for attempt in range(tries):
+        master, volume, filer, s3 = free_ports(4)
+        data = scratch / f"data-{attempt}"
+        data.mkdir()
+        command = [
+            binary, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={config}",
+            f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
+            "-master.volumeSizeLimitMB=64", "-volume.max=0", "-master.telemetry=false", "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ]  # fmt: skip
+        log = scratch / f"log-{attempt}"
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        endpoint = f"http://127.0.0.1:{s3}"
+        if _is_up(endpoint, process):
+            return process, endpoint
+        _stop(process)
+    raise AssertionError(f"no S3 server: {log.read_text()[-2000:]}")
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """Kill the launcher and the server, its child. The data go with it, so it need not be asked."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _is_up(endpoint: str, process: subprocess.Popen, timeout_seconds: float = 60) -> bool:
+    """Wait until the server answers S3 requests (a refusal, 403, is an answer); False if it ended or hangs."""
     deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-2000:]
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             urllib.request.urlopen(endpoint, timeout=2)
         except urllib.error.HTTPError:
-            return
+            return True
         except OSError:
             time.sleep(0.2)
         else:
-            return
-    raise AssertionError(f"no S3 server after {timeout_seconds} s: {log.read_text()[-2000:]}")
+            return True
+    return False

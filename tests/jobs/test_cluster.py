@@ -1,14 +1,15 @@
 """The pipeline as users run it: `ray job submit` to a real cluster, every path on a real S3 server."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
+import psutil
 import pytest
 import s3fs
 
@@ -27,6 +28,7 @@ OVERRIDES = [
     "stages.tuned.config.num_epochs=1",
     "stages.tuned.config.num_workers=1",
     "stages.before.config.num_actors=1",
+    "stages.after.config.num_actors=2",
 ]
 
 
@@ -75,8 +77,10 @@ def cluster(store):
         try:
             yield f"http://127.0.0.1:{dashboard}", environment, log
         finally:
-            os.killpg(head.pid, signal.SIGTERM)
-            head.wait(timeout=60)
+            for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()  # nothing of it is needed any more; to stop it in order takes half a minute
+            head.wait()
 
 
 def submit(cluster, store, *overrides):

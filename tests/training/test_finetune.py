@@ -210,8 +210,8 @@ def check(config_):
 def test_what_cannot_work_is_refused_before_it_starts(rows_dir, seq2seq_rows_dir, llama, t5, tmp_path):
     out = tmp_path / "out"
     check(config(rows_dir, llama, out))
-    with pytest.raises(InputError, match=r"needs 9 CPUs, but the cluster has 4"):
-        check(config(rows_dir, llama, out, num_workers=9))
+    with pytest.raises(InputError, match=r"needs 99 CPUs, but the cluster has 6"):
+        check(config(rows_dir, llama, out, num_workers=99))
     with pytest.raises(InputError, match="needs 1 GPUs, but the cluster has 0"):
         check(config(rows_dir, llama, out, use_gpu=True))
     with pytest.raises(InputError, match="does not exist"):
