@@ -18,9 +18,9 @@ from pydantic import BaseModel
 
 from ecellm.config import JobConfig
 from ecellm.errors import InputError, OutputHeldError, find_cause
-from ecellm.manifest import redacted
 from ecellm.ray_session import connected
 from ecellm.recipe import load_config
+from ecellm.redaction import redacted, redacted_text
 from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
 
 EXIT_DONE, EXIT_OTHER, EXIT_BAD_INPUT, EXIT_HELD = 0, 1, 2, 3
@@ -113,14 +113,16 @@ def _explain(error: BaseException) -> int:
     if bad_input:
         return _last_line(EXIT_BAD_INPUT, str(bad_input))
     if isinstance(error, SystemExit):
-        raise error
+        if not error.code:  # --help
+            raise error
+        return _last_line(EXIT_OTHER, "stopped by a signal; the same command goes on where it stopped")
     traceback.print_exception(error)
     return _last_line(EXIT_OTHER, f"{type(error).__name__}: {' '.join(str(error).split()[-30:])}")
 
 
 def _last_line(code: int, reason: str) -> int:
     sys.stderr.flush()
-    sys.stdout.write(f"ecellm: exit={code} reason={' '.join(reason.split())}\n")
+    sys.stdout.write(f"ecellm: exit={code} reason={redacted_text(' '.join(reason.split()))}\n")
     sys.stdout.flush()
     return code
 
@@ -130,7 +132,7 @@ def print_plan(planned: Plan[Any]) -> None:
     config = redacted(planned.config.model_dump(mode="json"))
     sys.stdout.write(yaml.safe_dump({planned.stage.job: config}, sort_keys=False, allow_unicode=True))
     for name, path in planned.stage.inputs(planned.config).items():
-        sys.stdout.write(f"input {name}: {path} (fingerprint {planned.identity['inputs'][name][:19]})\n")
+        sys.stdout.write(f"input {name}: {redacted_text(path)} (fingerprint {planned.identity['inputs'][name][:19]})\n")
     sys.stdout.write(f"output: {planned.output_dir}: {planned.state}\n")
     sys.stdout.write(f"fingerprint: {planned.fingerprint}\n")
 

@@ -6,7 +6,7 @@ instead of its path.
 """
 
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -39,13 +39,15 @@ def location(default: Any = ..., *, description: str, **constraints: Any) -> Any
 class Frozen(BaseModel):
     """Base of every config model: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class StorageConfig(Frozen):
     """How to reach the object store. Credentials come from the environment of the nodes, never from here."""
 
-    endpoint_url: str | None = operational(None, description="S3 endpoint, e.g. http://127.0.0.1:8333; null = AWS")
+    endpoint_url: str | None = operational(
+        None, pattern=r"^https?://[^/\s]+", description="S3 endpoint, e.g. http://127.0.0.1:8333; null = AWS"
+    )
     region: str | None = operational(None, description="S3 region; null = from the environment")
     profile: str | None = operational(None, description="name of an AWS profile on the nodes; null = default chain")
     anonymous: bool = operational(False, description="read public buckets without credentials")
@@ -75,12 +77,15 @@ class JobConfig(Frozen):
     ray: RayConfig = operational(RayConfig(), description="cluster access")
 
 
+Size = Annotated[int, Field(ge=1)] | Literal["all"]
+
+
 class Sizes(Frozen):
     """How many samples to keep of each split."""
 
-    train: int | Literal["all"] = content("all", description="training samples a task, or all")
-    val: int | Literal["all"] = content("all", description="validation samples a task, or all")
-    test: int | Literal["all"] = content("all", description="test samples a task and domain, or all")
+    train: Size = content("all", description="training samples a task, or all")
+    val: Size = content("all", description="validation samples a task, or all")
+    test: Size = content("all", description="test samples a task and domain, or all")
 
 
 def _known_settings(settings: tuple[str, ...] | None) -> None:

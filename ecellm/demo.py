@@ -74,11 +74,13 @@ def _make_world(directory: Path) -> None:
 
 
 def _make_base_model(directory: Path, release: Path) -> None:
-    if (directory / "config.json").exists():
+    if directory.exists():
         return
     logger.info("demo: making a tiny model with its own tokenizer, from scratch")
     texts = list(_training_texts(release))[::_TOKENIZER_STRIDE]
-    make_tiny_model(directory, texts, architecture="qwen3", hidden_size=96, num_layers=2, num_heads=4)
+    unfinished = directory.with_name(f".{directory.name}")
+    make_tiny_model(unfinished, texts, architecture="qwen3", hidden_size=96, num_layers=2, num_heads=4)
+    unfinished.rename(directory)
 
 
 def _training_texts(release: Path) -> Iterator[str]:

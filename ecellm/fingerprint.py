@@ -42,7 +42,7 @@ def fingerprint_input(storage: Storage, path: str) -> str:
     parent, _, name = path.rpartition("/")
     if parent and storage.exists(join(parent, MANIFEST_NAME)):
         return part_fingerprint(str(storage.read_json(join(parent, MANIFEST_NAME))["fingerprint"]), name)
-    if storage.exists(join(path, RUN_NAME)):
+    if storage.exists(join(path, RUN_NAME)) or (parent and storage.exists(join(parent, RUN_NAME))):
         raise InputError(f"{path} is not finished: the run that makes it must be run again to its end first")
     if not storage.exists(path):
         raise InputError(f"{path} does not exist")

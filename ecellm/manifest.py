@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ecellm.errors import InputError, OutputHeldError
 from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, describe_differences, fingerprint_of
-from ecellm.storage import Storage, is_local, join
+from ecellm.redaction import redacted, redacted_arguments
+from ecellm.storage import Storage, join
 
 if TYPE_CHECKING:
     from ecellm.stage import Outcome
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 15.0
 TAKEOVER_SECONDS = 60.0
+_SETTLE_SECONDS = 0.5
 _CHECKPOINTS = "checkpoints/"
 _RECORDED_PACKAGES = ("ecellm", "ray", "torch", "transformers", "peft", "deepspeed", "pyarrow", "s3fs", "fsspec")
 
@@ -54,7 +56,7 @@ def read_state(storage: Storage, output_dir: str, fingerprint: str) -> OutputSta
     """Look at an output directory without changing it."""
     record = read_record(storage, output_dir)
     if record is None:
-        return OutputState.FOREIGN if storage.list_files(output_dir) else OutputState.ABSENT
+        return OutputState.FOREIGN if storage.list_files(output_dir, hidden=True) else OutputState.ABSENT
     if record["fingerprint"] != fingerprint:
         return OutputState.DIFFERENT
     return OutputState.DONE if storage.exists(join(output_dir, MANIFEST_NAME)) else OutputState.RESUMABLE
@@ -116,14 +118,14 @@ class RunDirectory:
         refuse_if_occupied(storage, output_dir, identity, overwrite=overwrite)
         directory = cls(storage, output_dir, identity)
         path = join(output_dir, RUN_NAME)
-        if storage.exists(path):
-            _refuse_if_alive(storage.read_json(path), output_dir)
+        refuse_if_held(storage, output_dir)
         if read_state(storage, output_dir, directory._fingerprint) == OutputState.DIFFERENT:
             logger.warning("overwrite: removing what lies in %s", output_dir)
             _clear(storage, output_dir)
         if not storage.create_exclusively(path, directory._record()):
             _refuse_if_alive(storage.read_json(path), output_dir)
             storage.write_bytes(path, directory._record())
+            time.sleep(_SETTLE_SECONDS)  # of two that take over at once, both have written before either reads back
         directory._confirm()
         return directory
 
@@ -162,9 +164,18 @@ class RunDirectory:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        if isinstance(error, OutputHeldError):
-            return
-        self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record(released=True))
+        try:
+            self._confirm()
+        except OutputHeldError:
+            return  # it is another run's now: nothing of it may be touched
+        if error is not None and self._is_untouched():
+            self._storage.remove(join(self._output_dir, RUN_NAME))
+        else:
+            self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record(released=True))
+
+    def _is_untouched(self) -> bool:
+        """Tell whether nothing was published: what failed at once, say by bad input, leaves no trace."""
+        return self._storage.list_files(self._output_dir) == [join(self._output_dir, RUN_NAME)]
 
     def finish(
         self,
@@ -214,7 +225,14 @@ def _clear(storage: Storage, output_dir: str) -> None:
     for file in storage.list_files(output_dir):
         if file != join(output_dir, RUN_NAME):
             storage.remove(file)
-    storage.remove(output_dir)
+    storage.remove(join(output_dir, RUN_NAME))
+
+
+def refuse_if_held(storage: Storage, output_dir: str) -> None:
+    """Raise `OutputHeldError` if another run is at work in the directory."""
+    path = join(output_dir, RUN_NAME)
+    if storage.exists(path):
+        _refuse_if_alive(storage.read_json(path), output_dir)
 
 
 def _refuse_if_alive(record: Mapping[str, Any], output_dir: str) -> None:
@@ -255,41 +273,6 @@ def describe_files(storage: Storage, output_dir: str) -> list[dict[str, Any]]:
     return described
 
 
-_SECRET_WORDS = ("password", "secret", "token", "api_key", "access_key", "credential")
-# Field names that hold a secret word and no secret.
-_NOT_SECRET = ("max_answer_tokens", "tokens")
-
-
-def _is_secret(key: str) -> bool:
-    return any(word in key.lower() for word in _SECRET_WORDS) and not key.lower().endswith(_NOT_SECRET)
-
-
-def redacted(value: Any, key: str = "") -> Any:
-    """Return `value` with everything under a key that names a secret replaced, and credentials cut from URLs."""
-    if isinstance(value, Mapping):
-        return {name: redacted(item, str(name)) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redacted(item, key) for item in value]
-    if value is not None and _is_secret(key):
-        return "[redacted]"
-    return _without_credentials(value) if isinstance(value, str) else value
-
-
-def redacted_arguments(arguments: list[str]) -> list[str]:
-    """Return command-line arguments with the values of secret keys replaced."""
-    result = []
-    for argument in arguments:
-        key, separator, value = argument.partition("=")
-        result.append(f"{key}={redacted(value, key)}" if separator else _without_credentials(argument))
-    return result
-
-
-def _without_credentials(text: str) -> str:
-    scheme, separator, rest = text.partition("://")
-    host = rest.split("/", 1)[0]
-    return f"{scheme}://[redacted]@{rest.split('@', 1)[1]}" if separator and "@" in host else text
-
-
 def _package_version(name: str) -> str | None:
     try:
         return version(name)
@@ -312,8 +295,3 @@ def git_commit() -> str | None:
     except OSError:
         return None
     return result.stdout.strip() if result.returncode == 0 else None
-
-
-def describe_place(path: str) -> str:
-    """Return how a user opens `path`."""
-    return f"file://{path}" if is_local(path) else path

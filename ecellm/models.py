@@ -61,6 +61,17 @@ def local_model(name: str, revision: str | None, storage: Storage) -> str:
     return str(path)
 
 
+def require_weights(path: str) -> None:
+    """Raise `InputError` if a local model or adapter directory holds no weights; a hub name is not looked at."""
+    directory = Path(path)
+    if directory.is_dir() and not _has_weights(directory):
+        raise InputError(f"model {path} has no weights: no *.safetensors and no *.bin in it")
+
+
+def _has_weights(directory: Path) -> bool:
+    return any(file.suffix in {".safetensors", ".bin"} for file in directory.iterdir())
+
+
 def model_fingerprint(name: str, revision: str | None, storage: Storage) -> str:
     """Return what identifies a model's content: of its files, its package's version, or its hub revision.
 

@@ -11,6 +11,7 @@ A stage's output lies in `output_dir/<stage name>` unless its config says otherw
 own: each stage has its manifest, and a stage whose inputs or config changed is refused or, with overwrite, made anew.
 """
 
+import difflib
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -121,9 +122,7 @@ def run_pipeline(config: PipelineConfig, load_stage: LoadStage, *, dry_run: bool
         OutputHeldError: another run is at work on a stage.
     """
     nodes = resolve(config, load_stage)
-    unused = set(config.defaults) - {field for node in nodes for field in node.stage.config_class.model_fields}
-    if unused:
-        raise InputError(f"defaults: no stage of this pipeline has a field {', '.join(sorted(unused))}")
+    _check_defaults(config, {field for node in nodes for field in node.stage.config_class.model_fields})
     planned: dict[str, str] = {}
     for number, node in enumerate(nodes, 1):
         made = plan(node.stage, node.config, planned if dry_run else None)
@@ -133,6 +132,14 @@ def run_pipeline(config: PipelineConfig, load_stage: LoadStage, *, dry_run: bool
             continue
         logger.info("pipeline: stage %d of %d, %s (%s)", number, len(nodes), node.name, node.stage.job)
         carry_out(made)
+
+
+def _check_defaults(config: PipelineConfig, fields: set[str]) -> None:
+    for name in config.defaults:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+            hint = f": did you mean {near[0]!r}?" if near else f"; fields are {', '.join(sorted(fields))}"
+            raise InputError(f"defaults: no stage of this pipeline has a field {name!r}{hint}")
 
 
 def _show(node: Node, made: Plan[Any], planned: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from ecellm.config import RayConfig
 from ecellm.errors import InputError
 
 logger = logging.getLogger(__name__)
+_PROBE_SECONDS = 10
 _LEAST_LOCAL_CPUS = 4  # a training run holds its workers and still needs CPUs for the tasks around it
 _LOCAL_ENVIRONMENT = {
     # A Ray of this process alone needs no tokens; unasked, Ray would write one to the home directory.
@@ -21,7 +23,6 @@ _LOCAL_ENVIRONMENT = {
     "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
 
@@ -53,11 +54,28 @@ def quiet_worker() -> None:
 
 
 def _join(address: str) -> None:
+    if address.startswith(("http://", "https://")):
+        raise InputError(
+            f"{address} is where jobs are submitted (`ray job submit --address {address} ...`), not where a driver "
+            "connects: submit the job there, or unset RAY_ADDRESS and ray.address for a local Ray"
+        )
+    _probe(address)
     try:
         ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
-    except ConnectionError as error:
-        first = str(error).split("\n", 1)[0]
-        raise InputError(f"cannot reach the Ray cluster at {address}: {first}") from None
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first = str(error).strip().split("\n", 1)[0]
+        raise InputError(f"cannot join the Ray cluster at {address}: {first}") from None
+
+
+def _probe(address: str) -> None:
+    """Raise `InputError` at once where nobody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto", or something that Ray will refuse
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS).close()
+    except OSError as error:
+        raise InputError(f"cannot reach the Ray cluster at {address}: {error}") from None
 
 
 def _start_local(config: RayConfig) -> None:

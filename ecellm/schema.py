@@ -58,6 +58,7 @@ TRAINING_ROWS = _schema(
         ("position", pa.int64(), "place in the split, 0.. without gaps, in file order"),
         ("sample_id", pa.string(), "the sample that was tokenized"),
         ("task", CATEGORY, "canonical task name"),
+        ("split", CATEGORY, "train or val"),
         ("setting", CATEGORY, "setting of the sample"),
         ("input_ids", pa.list_(pa.int32()), "token ids: prompt, answer, end token (sequence-to-sequence: the prompt)"),
         ("labels", pa.list_(pa.int32()), "sequence-to-sequence: answer and end token; null for causal models"),

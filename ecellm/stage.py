@@ -13,9 +13,10 @@ from typing import Any, Generic, TypeVar
 import ray
 
 from ecellm.config import JobConfig, content_of
-from ecellm.fingerprint import fingerprint_input, fingerprint_of, part_fingerprint
-from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state, refuse_if_occupied
-from ecellm.storage import Storage, absolute
+from ecellm.errors import InputError
+from ecellm.fingerprint import MANIFEST_NAME, fingerprint_input, fingerprint_of, part_fingerprint
+from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state, refuse_if_held, refuse_if_occupied
+from ecellm.storage import Storage, absolute, join
 
 logger = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound=JobConfig)
@@ -115,11 +116,20 @@ def plan(stage: Stage[ConfigT], config: ConfigT, planned: Mapping[str, str] | No
     inputs: dict[str, str] = {}
     for name, path in stage.inputs(config).items():
         known = _planned_fingerprint(planned or {}, path)
+        storage.check_access(path)
         inputs[name] = known if known is not None else stage.fingerprint_input(storage, config, name, path)
     identity = {"job": stage.job, "stage_version": stage.version, "inputs": inputs, "config": content_of(config)}
     fingerprint = fingerprint_of(identity)
     state = read_state(storage, output_dir, fingerprint)
+    if state == OutputState.DONE and _has_errors_to_retry(storage, output_dir, config):
+        state = OutputState.RESUMABLE
     return Plan(stage, config, storage, output_dir, identity, fingerprint, state)
+
+
+def _has_errors_to_retry(storage: Storage, output_dir: str, config: JobConfig) -> bool:
+    if not getattr(config, "retry_errors", False):
+        return False
+    return storage.read_json(join(output_dir, MANIFEST_NAME))["status"] == "complete_with_errors"
 
 
 def _planned_fingerprint(planned: Mapping[str, str], path: str) -> str | None:
@@ -134,9 +144,14 @@ def check_plan(planned: Plan[Any]) -> None:
     """Run every check that comes before the work: a refusal costs nothing and comes first, then the stage's own.
 
     Raises:
-        InputError: the directory holds something else, or the stage's check fails.
+        InputError: the directory holds something else or the job's own input, or the stage's check fails.
+        OutputHeldError: another run is at work there.
     """
+    for name, path in planned.stage.inputs(planned.config).items():
+        if f"{path}/".startswith(f"{planned.output_dir}/"):
+            raise InputError(f"{name} ({path}) lies in output_dir ({planned.output_dir}): give another output_dir")
     refuse_if_occupied(planned.storage, planned.output_dir, planned.identity, overwrite=planned.config.overwrite)
+    refuse_if_held(planned.storage, planned.output_dir)
     if planned.state != OutputState.DONE:
         planned.stage.check(planned.config, planned.storage)
 

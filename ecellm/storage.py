@@ -28,6 +28,7 @@ from ecellm.errors import InputError
 pa.set_memory_pool(pa.system_memory_pool())
 
 PARQUET_COMPRESSION = "zstd"
+_S3 = ("s3://", "s3a://")
 _CONNECT_TIMEOUT_SECONDS = 10
 _READ_TIMEOUT_SECONDS = 60
 
@@ -51,7 +52,7 @@ def join(directory: str, *names: str) -> str:
 
 @lru_cache(maxsize=16)
 def _filesystem(protocol: str, config: StorageConfig) -> fsspec.AbstractFileSystem:
-    if protocol not in {"s3", "s3a"}:
+    if f"{protocol}://" not in _S3:
         return fsspec.filesystem(protocol)
     client: dict[str, Any] = {"region_name": config.region} if config.region else {}
     retries = {"max_attempts": config.max_retries + 1, "mode": "standard"}
@@ -68,7 +69,7 @@ def _filesystem(protocol: str, config: StorageConfig) -> fsspec.AbstractFileSyst
         },
         use_listings_cache=False,
     )
-    fs.retries = config.max_retries + 1  # s3fs's own loop around each call
+    fs.retries = 2  # s3fs's own loop around each call, which multiplies botocore's
     return fs
 
 
@@ -102,8 +103,11 @@ class Storage:
             raise
         except FileNotFoundError:
             raise InputError(f"{path} does not exist") from None
+        except (NotADirectoryError, IsADirectoryError) as error:
+            raise InputError(f"{path}: {error.strerror}") from None
         except PermissionError as error:
-            raise InputError(f"no access to {path}: {_first_line(error)}. Check the credentials on the nodes") from None
+            hint = "" if is_local(path) else ". Check the credentials on the nodes"
+            raise InputError(f"no access to {path}: {_first_line(error)}{hint}") from None
         except Exception as error:
             if is_local(path) or not _is_connection_problem(error):
                 raise
@@ -117,7 +121,14 @@ class Storage:
         """Tell whether a file, or a directory with something in it, is at `path`."""
         fs, name = self.filesystem(path)
         with self._explained(path):
-            return bool(fs.isfile(name)) or bool(self.list_files(path))
+            if fs.isfile(name):
+                return True
+            if not path.startswith(_S3):
+                return any(files for _, _, files in fs.walk(name))
+            # The first object is enough; a directory that the store keeps though it is empty has none.
+            bucket, _, key = name.partition("/")
+            listing = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{key}/" if key else "", MaxKeys=2)
+            return any(not item["Key"].endswith("/") for item in listing.get("Contents", ()))
 
     def is_dir(self, path: str) -> bool:
         """Tell whether `path` is a directory."""
@@ -125,18 +136,18 @@ class Storage:
         with self._explained(path):
             return bool(fs.isdir(name))
 
-    def list_files(self, directory: str, suffix: str = "") -> list[str]:
+    def list_files(self, directory: str, suffix: str = "", *, hidden: bool = False) -> list[str]:
         """Return the paths of all files below `directory` that end in `suffix`, sorted; empty if there is none.
 
-        Hidden files are passed over: what a killed writer left behind is no file of ours.
+        Hidden files are passed over unless asked for; what a killed writer left behind is never listed.
         """
         fs, name = self.filesystem(directory)
         with self._explained(directory):
             # Some stores keep a directory whose last object was removed, and list it as if it were one.
             found = fs.find(name, detail=True) if fs.exists(name) else {}
         prefix = "" if is_local(directory) else directory.split("://", 1)[0] + "://"
-        files = (str(path) for path, info in found.items() if info["type"] == "file")
-        files = (path for path in files if not path.rsplit("/", 1)[-1].startswith("."))
+        files = (str(path) for path, info in found.items() if info["type"] != "directory")
+        files = (path for path in files if not _is_hidden(path.rsplit("/", 1)[-1], keep=hidden))
         return sorted(prefix + path for path in files if path.endswith(suffix))
 
     def size(self, path: str) -> int:
@@ -189,20 +200,17 @@ class Storage:
         the condition overwrites, so callers read back what they wrote.
         """
         fs, name = self.filesystem(path)
-        try:
+        with self._explained(path):
             if isinstance(fs, LocalFileSystem):
-                Path(name).parent.mkdir(parents=True, exist_ok=True)
-                with Path(name).open("xb") as file:
-                    file.write(data)
-            else:
-                with self._explained(path):
-                    fs.pipe_file(name, data, mode="create")
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if "PreconditionFailed" in str(error) or "pre-condition" in str(error).lower():
+                return _link_new(Path(name), data)
+            try:
+                fs.pipe_file(name, data, mode="create")
+            except FileExistsError:
                 return False
-            raise
+            except OSError as error:
+                if "PreconditionFailed" in str(error) or "pre-condition" in str(error).lower():
+                    return False
+                raise
         return True
 
     @contextmanager
@@ -296,15 +304,41 @@ class Storage:
 
     def check_access(self, path: str) -> None:
         """Raise `InputError` if the store of `path` cannot be reached or refuses us; the path may be absent."""
-        if is_local(path):
+        if not path.startswith(_S3):
             return
-        fs, name = self.filesystem(path)
+        quick = self.config.model_copy(update={"max_retries": min(1, self.config.max_retries)})
+        fs, name = Storage(quick).filesystem(path)
+        bucket, _, key = name.partition("/")
         with self._explained(path):
-            bucket = name.split("/", 1)[0]
             try:
-                fs.ls(bucket, refresh=True)
+                # Under the path itself: a policy may allow no more of the bucket.
+                fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
             except FileNotFoundError:
                 raise InputError(f"bucket {bucket!r} of {path} does not exist or is not yours") from None
+
+
+def _is_hidden(name: str, *, keep: bool) -> bool:
+    """Tell whether a listing passes over a file: temporaries of ours always, other hidden ones unless kept."""
+    return name.startswith(".") and (not keep or name.endswith(".tmp"))
+
+
+def _link_new(path: Path, data: bytes) -> bool:
+    """Write a local file that must not be there yet, whole or not at all; return whether it was written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
 
 
 def _copy(source: Path, target: Path) -> None:

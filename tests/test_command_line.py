@@ -74,6 +74,8 @@ def test_a_dry_run_makes_the_checks_too(release, tmp_path, capsys):
         (["a.yaml", "b.yaml"], "one recipe at a time"),
         (["nowhere.yaml"], "cannot read recipe nowhere.yaml"),
         (["--no-such-option"], "--no-such-option"),
+        (["release=a", "output_dir=o", "storage.endpoint_url=127.0.0.1:8333"], "storage.endpoint_url"),
+        (["release=http://me:hidden@127.0.0.1:9/x.json", "output_dir=o"], "[redacted]@127.0.0.1"),
     ],
 )
 def test_bad_input_is_exit_code_2(capsys, arguments, told, tmp_path, monkeypatch):
@@ -83,6 +85,24 @@ def test_bad_input_is_exit_code_2(capsys, arguments, told, tmp_path, monkeypatch
     assert told in out.splitlines()[-1]
     assert "Traceback" not in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_is_the_input_is_refused(release, tmp_path, capsys):
+    samples = tmp_path / "samples"
+    assert run(capsys, f"release={release}", f"output_dir={samples}")[0] == 0
+    before = sorted(samples.rglob("*"))
+    code, out = run(
+        capsys,
+        f"samples_dir={samples}",
+        f"output_dir={samples}",
+        "engine=fake",
+        "model=a/b",
+        "overwrite=true",
+        job="predict",
+    )
+    assert code == 2
+    assert "lies in output_dir" in out
+    assert sorted(samples.rglob("*")) == before
 
 
 def test_an_output_held_by_another_run_is_exit_code_3(release, tmp_path, capsys):

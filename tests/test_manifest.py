@@ -9,7 +9,8 @@ import pytest
 
 from ecellm.errors import InputError, OutputHeldError
 from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, fingerprint_input, fingerprint_of
-from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state, redacted, redacted_arguments
+from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state
+from ecellm.redaction import redacted, redacted_arguments, redacted_text
 from ecellm.stage import Outcome
 from ecellm.storage import Storage
 
@@ -116,3 +117,46 @@ def test_secrets_do_not_reach_the_manifest():
     text = json.dumps([redacted(config), redacted_arguments([f"a.secret={HIDDEN}", f"raw_dir=s3://k:{HIDDEN}@b/c"])])
     assert HIDDEN not in text
     assert '"max_answer_tokens": 5' in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:{}@host/x.json", "s3://k:p@{}@bucket/x", "https://h/x?X-Amz-Signature={}&a=1", "https://h/x?token={}"],
+)
+def test_secrets_in_urls_are_hidden_wherever_they_stand(url):
+    assert HIDDEN not in redacted_text(f"cannot read {url.format(HIDDEN)}: refused")
+
+
+def test_hidden_files_of_someone_else_are_seen_and_kept(tmp_path):
+    out = tmp_path / "out"
+    finish(out)
+    (out / ".env").write_text("precious")
+    with claim(out, OTHER, overwrite=True):
+        assert (out / ".env").read_text() == "precious"
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / ".env").write_text("precious")
+    assert state(tmp_path / "theirs") == OutputState.FOREIGN
+
+
+def test_a_part_of_an_unfinished_output_is_refused(tmp_path):
+    with claim(tmp_path / "out"):
+        (tmp_path / "out" / "adapter").mkdir()
+        (tmp_path / "out" / "adapter" / "x").write_text("half")
+        with pytest.raises(InputError, match="not finished"):
+            fingerprint_input(Storage(), str(tmp_path / "out" / "adapter"))
+
+
+def test_a_run_that_lost_its_directory_leaves_it_to_the_other(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ZeroDivisionError), claim(out):
+        record = json.loads((out / RUN_NAME).read_text())
+        record["owner"] = {"id": "someone", "host": "h", "pid": 1}
+        (out / RUN_NAME).write_text(json.dumps(record))
+        raise ZeroDivisionError
+    assert json.loads((out / RUN_NAME).read_text())["owner"]["id"] == "someone"
+
+
+def test_a_run_that_failed_at_once_leaves_no_trace(tmp_path):
+    with pytest.raises(InputError), claim(tmp_path / "out"):
+        raise InputError("bad input")
+    assert state(tmp_path / "out", OTHER) == OutputState.ABSENT

@@ -76,7 +76,9 @@ def test_what_cannot_be_wired_is_named(change, told):
 
 
 def test_a_default_that_no_stage_has_is_refused():
-    with pytest.raises(InputError, match="no stage of this pipeline has a field max_lenght"):
+    with pytest.raises(
+        InputError, match="no stage of this pipeline has a field 'max_lenght': did you mean 'max_length'"
+    ):
         run_pipeline(pipeline(defaults={"base_model": "org/base", "max_lenght": 9}), load_stage, dry_run=True)
 
 

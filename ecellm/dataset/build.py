@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ray
+
 from ecellm.config import BuildConfig, Sizes, StorageConfig
 from ecellm.dataset.counts import count_lines
 from ecellm.dataset.instructions import read_catalogue
@@ -27,9 +29,10 @@ from ecellm.tasks.example import Splits
 
 @dataclass(frozen=True)
 class Builder:
-    """How one task is built: the raw files it reads, and its examples by split, in-domain and out-of-domain."""
+    """How one task is built: its raw files, a look at them beforehand, its examples by split, IND and OOD."""
 
     files: Callable[[str], list[str]]
+    check: Callable[[Storage, str], object]
     examples: Callable[[Storage, str], tuple[Splits, Splits]]
 
 
@@ -38,7 +41,7 @@ def _product_matching(storage: Storage, raw_dir: str) -> tuple[Splits, Splits]:
 
 
 BUILDERS: dict[str, Builder] = {
-    product_matching.TASK.name: Builder(amazon_google.files, _product_matching),
+    product_matching.TASK.name: Builder(amazon_google.files, _product_matching, _product_matching),
 }
 
 
@@ -74,6 +77,7 @@ def _check(config: BuildConfig, storage: Storage) -> None:
     for name in _tasks(config):
         if task_named(name).short_name not in catalogue:
             raise InputError(f"the instruction catalogue has no entry {task_named(name).short_name!r} for {name}")
+        ray.get(ray.remote(BUILDERS[name].check).remote(storage, absolute(config.raw_dir)))
 
 
 def _run(run: Run[BuildConfig]) -> Outcome:

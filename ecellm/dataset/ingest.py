@@ -20,10 +20,11 @@ from ecellm.dataset.partitions import Partition, part_name
 from ecellm.dataset.qpr_labels import check_labels, read_qpr_labels
 from ecellm.dataset.sample import SAMPLES_ROW_GROUP_ROWS, SampleNumberer, sample_row, samples_table
 from ecellm.dataset.split_release import split_release
-from ecellm.errors import InputError
+from ecellm.errors import InputError, find_cause
 from ecellm.schema import SAMPLES
 from ecellm.settings import SETTINGS
 from ecellm.shards import run_shards
+from ecellm.sources.release import check_ends
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, join
 from ecellm.tasks import task_named
@@ -45,6 +46,7 @@ def _check(config: IngestConfig, storage: Storage) -> None:
             raise InputError(f"{path} is a directory: name the file itself")
     if config.qpr_labels:
         read_qpr_labels(storage, absolute(config.qpr_labels))
+    ray.get(ray.remote(check_ends).remote(storage, absolute(config.release)))
 
 
 def _run(run: Run[IngestConfig]) -> Outcome:
@@ -55,6 +57,27 @@ def _run(run: Run[IngestConfig]) -> Outcome:
             absolute(config.release), run.output_dir, storage_config, config.defaults.model_dump(), config.on_bad_row
         )
     )
+    try:
+        counts = _write_partitions(run, split)
+    except Exception as error:
+        if find_cause(error, InputError) and not run.storage.exists(join(run.output_dir, "data")):
+            # Of an input that must be mended nothing can be gone on from.
+            run.storage.remove(join(run.output_dir, INSTRUCTIONS_NAME))
+            run.storage.remove(join(run.output_dir, "staging"))
+        raise
+    run.storage.remove(join(run.output_dir, "staging"))
+    num_bad = split["num_bad_rows"]
+    return Outcome(
+        rows=sum(counts.values()),
+        dropped={"bad_row": num_bad} if num_bad else {},
+        details={"counts": [[*_key(p), n] for p, n in sorted(counts.items())]},
+        summary=tuple(count_lines(counts)),
+    )
+
+
+def _write_partitions(run: Run[IngestConfig], split: Mapping[str, Any]) -> dict[Partition, int]:
+    """Second half: one task a partition; return the rows of each."""
+    config = run.config
     catalogue = _catalogue(split["instructions"])
     run.storage.write_json(join(run.output_dir, INSTRUCTIONS_NAME), catalogue)
     labels = read_qpr_labels(run.storage, absolute(config.qpr_labels)) if config.qpr_labels else None
@@ -65,21 +88,14 @@ def _run(run: Run[IngestConfig]) -> Outcome:
         name="ingest",
         function_args={
             "output_dir": run.output_dir,
-            "storage_config": storage_config,
+            "storage_config": config.storage.model_dump(),
             "catalogue": catalogue,
             "labels": labels,
             "max_rows": config.max_rows_per_file,
         },
     ):
         counts[Partition(*result["partition"])] = result["rows"]
-    run.storage.remove(join(run.output_dir, "staging"))
-    num_bad = split["num_bad_rows"]
-    return Outcome(
-        rows=sum(counts.values()),
-        dropped={"bad_row": num_bad} if num_bad else {},
-        details={"counts": [[*_key(p), n] for p, n in sorted(counts.items())]},
-        summary=tuple(count_lines(counts)),
-    )
+    return counts
 
 
 def _key(partition: Partition) -> tuple[str, str, str]:

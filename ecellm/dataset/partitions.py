@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ecellm.errors import InputError
 from ecellm.storage import Storage, join
+from ecellm.tasks import find_task
 
 
 @dataclass(frozen=True, order=True)
@@ -25,6 +26,11 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
+def _canonical(name: str) -> str:
+    task = find_task(name)
+    return name if task is None else task.name  # else a task of the user's own
+
+
 def list_partitions(
     storage: Storage,
     samples_dir: str,
@@ -38,6 +44,7 @@ def list_partitions(
     Raises:
         InputError: nothing is left, or a task or setting that was asked for is not there.
     """
+    tasks = None if tasks is None else {_canonical(name) for name in tasks}
     found: dict[Partition, list[str]] = {}
     for path in storage.list_files(join(samples_dir, "data"), ".parquet"):
         keys = dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)

@@ -6,7 +6,7 @@ can read one partition from all chunks in parallel. `split.json`, written last, 
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -96,19 +96,11 @@ def split_release(
     own_defaults = OwnDataDefaults(**defaults)
     splitter = _Splitter(storage, staging_dir)
     bad_rows = _BadRows(storage, output_dir, release, on_bad_row)
-    num_rows = 0
-    for number, raw in iter_raw_rows(storage, release):
-        num_rows += 1
-        try:
-            sample = read_raw_row(raw, own_defaults)
-        except InputError as error:
-            bad_rows.add(number, raw, str(error))
-            continue
-        splitter.add(sample)
-    splitter.flush()
-    bad_rows.flush()
-    if not splitter.chunks:
-        raise InputError(f"{release} holds no usable rows")
+    try:
+        num_rows = _split(iter_raw_rows(storage, release), own_defaults, splitter, bad_rows)
+    except InputError:
+        storage.remove(staging_dir)  # of an input that must be mended nothing can be gone on from
+        raise
     result = {
         "chunks": splitter.chunks,
         "instructions": [[task, kind, texts] for (task, kind), texts in sorted(splitter.instructions.items())],
@@ -117,6 +109,26 @@ def split_release(
     }
     storage.write_json(marker, result)
     return result
+
+
+def _split(
+    rows: Iterator[tuple[int, Any]], defaults: OwnDataDefaults, splitter: _Splitter, bad_rows: "_BadRows"
+) -> int:
+    """Send each row where it belongs; return how many there were."""
+    num_rows = 0
+    for number, raw in rows:
+        num_rows += 1
+        try:
+            sample = read_raw_row(raw, defaults)
+        except InputError as error:
+            bad_rows.add(number, raw, str(error))
+            continue
+        splitter.add(sample)
+    splitter.flush()
+    bad_rows.flush()
+    if not splitter.chunks:
+        raise InputError(f"none of the {num_rows:,} rows is usable")
+    return num_rows
 
 
 class _BadRows:

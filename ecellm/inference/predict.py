@@ -6,6 +6,7 @@ The rows of every (setting, task) are cut into pieces; a pool of actors, each wi
 A finished part is its own marker: killed and started again, only parts that are missing are computed.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
@@ -20,15 +21,17 @@ from ecellm.dataset.partitions import list_partitions, part_name
 from ecellm.fingerprint import fingerprint_input
 from ecellm.inference.engines.fake import FakeEngine
 from ecellm.inference.request import Answer, Engine, Request
-from ecellm.models import local_model, locate, model_fingerprint
+from ecellm.models import local_model, locate, model_fingerprint, require_weights
 from ecellm.prompts.rendering import PromptParts
 from ecellm.prompts.tokenization import PromptTokenizer, TokenizedPrompt
 from ecellm.prompts.tokenizer import load_prompt_tokenizer
+from ecellm.resources import check_room
 from ecellm.schema import PREDICTION_ERRORS, PREDICTIONS
 from ecellm.shards import run_shards_on_actors
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, join
 
+logger = logging.getLogger(__name__)
 RUN_ID_LENGTH = 12
 
 
@@ -54,14 +57,23 @@ def _check(config: PredictConfig, storage: Storage) -> None:
         storage, absolute(config.samples_dir), settings=config.settings, splits=(config.split,), tasks=config.tasks
     )
     if config.engine == "transformers":
+        check_room(
+            f"one actor with cpus_per_actor={config.cpus_per_actor}",
+            number=1,
+            cpus=config.cpus_per_actor,
+            gpus=1 if config.use_gpu else 0,
+            advice="set use_gpu=false" if config.use_gpu else "lower cpus_per_actor",
+        )
         ray.get(ray.remote(_check_model).remote(config))
 
 
 def _check_model(config: PredictConfig) -> None:
     """Make sure, on a node, that model and adapter are there and that the prompt format suits the tokenizer."""
-    _prompt_tokenizer(config)
+    storage = Storage(config.storage)
+    _prompt_tokenizer(config).prompt(PromptParts("instruction", "input"))
+    require_weights(local_model(locate(config.model), config.model_revision, storage))
     if config.adapter:
-        local_model(absolute(config.adapter), None, Storage(config.storage))
+        require_weights(local_model(absolute(config.adapter), None, storage))
 
 
 def _prompt_tokenizer(config: PredictConfig) -> PromptTokenizer:
@@ -177,7 +189,7 @@ class Answerer:
         path = local_model(locate(config.model), config.model_revision, self._storage)
         adapter = local_model(absolute(config.adapter), None, self._storage) if config.adapter else None
         return TransformersEngine(
-            load_model(path, config.model_revision, adapter, config.precision),
+            load_model(path, config.model_revision, adapter, precision=config.precision, use_gpu=config.use_gpu),
             self._tokenizer.tokenizer,
             decoding=config.decoding,
             seed=config.seed,
@@ -196,10 +208,25 @@ class Answerer:
                 continue
             rows.append(row)
             prompts.append(prompt)
-        answers = self._engine.answer([self._request(r, p) for r, p in zip(rows, prompts, strict=True)])
-        records = [self._record(*each) for each in zip(rows, prompts, answers, strict=True)]
+        records = []
+        answers = self._answers([self._request(row, prompt) for row, prompt in zip(rows, prompts, strict=True)])
+        for row, prompt, answer in zip(rows, prompts, answers, strict=True):
+            if isinstance(answer, Answer):
+                records.append(self._record(row, prompt, answer))
+            else:
+                failed.append({**_keys(row), "reason": answer})
         self._publish(shard, records, failed)
         return {"rows": len(rows) + len(failed)}
+
+    def _answers(self, requests: list[Request]) -> list[Answer | str]:
+        """Answer requests; where the engine fails on them together, one by one, with the reason for those that fail."""
+        try:
+            return [*self._engine.answer(requests)]
+        except Exception as error:  # noqa: BLE001  whatever an engine raises, the other rows must be answered
+            if len(requests) == 1:
+                return [f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"]
+            logger.warning("the engine failed on %d rows together, answering them one by one: %s", len(requests), error)
+        return [self._answers([request])[0] for request in requests]
 
     def _prompt(self, row: Mapping[str, Any]) -> TokenizedPrompt | None:
         parts = PromptParts.of(row)

@@ -35,6 +35,7 @@ INDEX_NAME = "_index.parquet"
 # Small row groups: training shuffles by row group and reads one at a time.
 ROW_GROUP_ROWS = 512
 _SPLITS = ("train", "val")
+_COUNTS = ("num_tokens", "num_shortened", "num_inexact", "num_shorter_than_asked")
 
 
 def _inputs(config: PreprocessConfig) -> dict[str, str]:
@@ -53,10 +54,12 @@ def _check(config: PreprocessConfig, storage: Storage) -> None:
         storage, absolute(config.samples_dir), settings=config.settings, splits=("train",), tasks=config.tasks
     )
     ray.get(ray.remote(_describe_tokenizer).remote(config))
+    ray.get(ray.remote(_plan).remote(config.model_dump_json()))
 
 
 def _describe_tokenizer(config: PreprocessConfig) -> dict[str, Any]:
     tokenizer = _load(config.model_dump_json())
+    tokenizer.prompt(PromptParts("instruction", "input"))  # a chat template may be missing
     return {
         "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer.tokenizer),
         "vocab_size": len(tokenizer.tokenizer),
@@ -102,7 +105,7 @@ def _outcome(results: list[dict[str, Any]], description: dict[str, Any]) -> Outc
     for result in results:
         rows[result["split"]] += result["rows"]
         dropped.update(result["dropped"])
-        totals.update({key: result[key] for key in ("num_tokens", "num_shortened", "num_inexact")})
+        totals.update({key: result[key] for key in _COUNTS})
     longest = max((result["max_tokens"] for result in results), default=0)
     if not rows["train"]:
         raise InputError(f"no training row is left; dropped: {dict(dropped)}. Raise max_length")
@@ -113,6 +116,11 @@ def _outcome(results: list[dict[str, Any]], description: dict[str, Any]) -> Outc
         f"{totals['num_tokens']:,} tokens, {average:.0f} on average, {longest:,} at most",
         f"{totals['num_shortened']:,} inputs shortened, {sum(dropped.values()):,} rows dropped {dict(dropped) or ''}",
     ]
+    if totals["num_shorter_than_asked"]:
+        summary.append(
+            f"{totals['num_shorter_than_asked']:,} prompts were cut more than predict will cut them, for answers of "
+            "more than max_answer_tokens: raise it in both"
+        )
     if totals["num_inexact"]:
         summary.append(f"{totals['num_inexact']:,} answers are not kept byte for byte by this tokenizer")
     details = {**description, **totals, "rows_by_split": dict(rows), "max_tokens": longest}
@@ -157,7 +165,7 @@ def tokenize_part(shard: Mapping[str, Any], *, config_json: str, output_dir: str
     A part that was finished before has its result beside it, and is left as it is.
 
     Returns:
-        split, part, rows, num_tokens, max_tokens, num_shortened, num_inexact, dropped (by reason).
+        split, part, rows, max_tokens, the counts of `_COUNTS`, dropped (by reason).
     """
     config = PreprocessConfig.model_validate_json(config_json)
     storage = Storage(config.storage)
@@ -167,7 +175,7 @@ def tokenize_part(shard: Mapping[str, Any], *, config_json: str, output_dir: str
     tokenizer = _load(config_json)
     rows: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
-    num_inexact = 0
+    num_inexact = num_shorter = 0
     for sample in segments.read(storage, shard["piece"]):
         if selection_hash(config.seed, sample["sample_id"]) > shard["keep"][sample["task"]]:
             continue
@@ -177,9 +185,11 @@ def tokenize_part(shard: Mapping[str, Any], *, config_json: str, output_dir: str
             dropped.append({**keys, "split": shard["split"], "reason": text})
             continue
         num_inexact += not text.is_exact
+        num_shorter += text.is_shorter_than_asked
         rows.append(
             {
                 **keys,
+                "split": shard["split"],
                 "position": -1,
                 "input_ids": text.input_ids,
                 "labels": text.labels,
@@ -188,7 +198,8 @@ def tokenize_part(shard: Mapping[str, Any], *, config_json: str, output_dir: str
             }
         )
     _write_staged(storage, output_dir, shard, rows, dropped)
-    result = _describe_part(shard, rows, dropped, num_inexact)
+    counts = {"num_inexact": num_inexact, "num_shorter_than_asked": num_shorter}
+    result = _describe_part(shard, rows, dropped) | counts
     storage.write_json(marker, result)
     return result
 
@@ -209,7 +220,7 @@ def _write_staged(
 
 
 def _describe_part(
-    shard: Mapping[str, Any], rows: list[dict[str, Any]], dropped: list[dict[str, Any]], num_inexact: int
+    shard: Mapping[str, Any], rows: list[dict[str, Any]], dropped: list[dict[str, Any]]
 ) -> dict[str, Any]:
     lengths = [len(row["input_ids"]) + len(row["labels"] or ()) for row in rows]
     return {
@@ -219,7 +230,6 @@ def _describe_part(
         "num_tokens": sum(lengths),
         "max_tokens": max(lengths, default=0),
         "num_shortened": sum(row["was_shortened"] for row in rows),
-        "num_inexact": num_inexact,
         "dropped": dict(Counter(row["reason"] for row in dropped)),
     }
 

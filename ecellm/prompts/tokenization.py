@@ -3,7 +3,8 @@
     input_ids = prompt ids ++ answer ids ++ end token
                               '--- the loss is here ---'
 
-The prompt's ids never depend on the answer, so they are the same when the model is trained and when it is asked. A
+The prompt's ids are the same when the model is trained and when it is asked; the one exception, an over-long prompt
+whose answer is longer than `max_answer_tokens` and needs more room, is counted. A
 prompt is too long if it leaves fewer than `max_answer_tokens` of `max_length`: then its example is cut first, then its
 input, at the end, by characters; instruction, options and answer never.
 """
@@ -125,6 +126,8 @@ class TrainingText:
         labels: sequence-to-sequence: answer and end token; else None.
         num_prompt_tokens: the loss starts behind so many of input_ids.
         was_shortened: whether example or input was cut.
+        is_shorter_than_asked: whether the prompt was cut more than it will be when the model is asked, because the
+            answer is longer than max_answer_tokens.
         is_exact: whether the supervised ids decode to the answer byte for byte (some tokenizers normalise text).
     """
 
@@ -132,6 +135,7 @@ class TrainingText:
     labels: list[int] | None
     num_prompt_tokens: int
     was_shortened: bool
+    is_shorter_than_asked: bool
     is_exact: bool
 
 
@@ -147,8 +151,9 @@ def tokenize_for_training(tokenizer: PromptTokenizer, parts: PromptParts, answer
         return "prompt_and_answer_do_not_fit"
     answer_ids = tokenizer.answer(prompt.text, prompt.ids, answer)
     is_exact = tokenizer.decode(answer_ids[:-1]) == answer
+    is_shorter = prompt.was_shortened and not tokenizer.is_encoder_decoder and alone > tokenizer.max_answer_tokens
     if tokenizer.is_encoder_decoder:
-        return TrainingText(prompt.ids, answer_ids, len(prompt.ids), prompt.was_shortened, is_exact)
+        return TrainingText(prompt.ids, answer_ids, len(prompt.ids), prompt.was_shortened, is_shorter, is_exact)
     if len(prompt.ids) + len(answer_ids) > tokenizer.max_length:
         return "prompt_and_answer_do_not_fit"
-    return TrainingText([*prompt.ids, *answer_ids], None, len(prompt.ids), prompt.was_shortened, is_exact)
+    return TrainingText([*prompt.ids, *answer_ids], None, len(prompt.ids), prompt.was_shortened, is_shorter, is_exact)

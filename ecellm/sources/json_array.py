@@ -7,6 +7,7 @@ must be what was written.
 
 import codecs
 import json
+import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -65,7 +66,7 @@ def iter_json_array(handle: IO[bytes], path: str) -> Iterator[Any]:
         for element in _elements(_Window(handle), path):
             number += 1
             yield element
-    except (ValueError, RecursionError, EOFError, OSError) as error:
+    except (ValueError, RecursionError, EOFError, OSError, zlib.error) as error:
         if isinstance(error, InputError):
             raise
         where = f"after row {number}" if number >= 0 else "before the first row"

@@ -6,6 +6,7 @@ dicts, unchecked.
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ from ecellm.storage import Storage
 RawRow = dict[str, Any]
 _PARQUET_BATCH_ROWS = 1024
 _MAX_LINE_BYTES = 64 << 20
+_TAIL_BYTES = 4096
 
 
 def iter_raw_rows(storage: Storage, path: str) -> Iterator[tuple[int, Any]]:
@@ -37,6 +39,24 @@ def iter_raw_rows(storage: Storage, path: str) -> Iterator[tuple[int, Any]]:
             yield from enumerate(iter_json_array(handle, path))
 
 
+def check_ends(storage: Storage, path: str) -> None:
+    """Look at the first row, and at the last bytes of an array, before all of it is read.
+
+    Raises:
+        InputError: it is not of its kind, holds no row, or an array does not end with `]`.
+    """
+    if next(iter_raw_rows(storage, path), None) is None:
+        raise InputError(f"{path} holds no rows")
+    if path.endswith((".parquet", ".jsonl", ".gz")):
+        return
+    with storage.open_read(path) as handle:
+        handle.seek(max(0, storage.size(path) - _TAIL_BYTES))
+        tail = handle.read().rstrip()
+    if not tail.endswith(b"]"):
+        shown = tail[-30:].decode("utf-8", "replace")
+        raise InputError(f"{path} is cut off or malformed: it ends with {shown!r}, not with the array's ']'")
+
+
 def iter_json_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, Any]]:
     """Yield the values of JSON lines; blank lines are passed over.
 
@@ -45,7 +65,7 @@ def iter_json_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, Any]]:
     """
     number = -1
     line_number = 0
-    while line := handle.readline(_MAX_LINE_BYTES):
+    while line := _next_line(handle, path, line_number):
         line_number += 1
         if len(line) >= _MAX_LINE_BYTES:
             raise InputError(f"{path}: line {line_number} is longer than {_MAX_LINE_BYTES >> 20} MiB")
@@ -57,6 +77,13 @@ def iter_json_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, Any]]:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: line {line_number} is not valid JSON: {_plain(error)}") from None
         yield number, row
+
+
+def _next_line(handle: IO[bytes], path: str, line_number: int) -> bytes:
+    try:
+        return handle.readline(_MAX_LINE_BYTES)
+    except (EOFError, OSError, zlib.error) as error:  # of gzip
+        raise InputError(f"{path} is cut off or damaged after line {line_number}: {_plain(error)}") from None
 
 
 def _iter_parquet(storage: Storage, path: str) -> Iterator[tuple[int, Any]]:

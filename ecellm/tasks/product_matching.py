@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ecellm.errors import InputError
 from ecellm.tasks.binary_answers import BinaryTask
 from ecellm.tasks.example import Example, Splits
 
@@ -19,6 +20,7 @@ TASK = BinaryTask(
 )
 _MAX_DESCRIPTION_WORDS = 50
 _SPLIT_SEED = 1
+_FEWEST_EXAMPLES = 10
 
 
 def render_product(product: Mapping[str, Any]) -> str:
@@ -57,12 +59,20 @@ def build_examples(tables: "AmazonGoogle") -> Splits:
     round, is skipped. Negatives, as many: both tables shuffled by pandas (random_state 1), the shuffled Amazon rows
     walked, each with the shuffled Google row at the position equal to the Amazon row's original index. Then
     scikit-learn's train_test_split, 80/20, and the 20 halved.
+
+    Raises:
+        InputError: there are too few pairs to split.
     """
     # scikit-learn takes a second to load, and only builds need it.
     from sklearn.model_selection import train_test_split
 
     pairs = _positives(tables)
     examples = [*pairs.values(), *_negatives(tables, set(pairs), len(pairs))]
+    if len(examples) < _FEWEST_EXAMPLES:
+        raise InputError(
+            f"the Amazon-Google files give {len(examples)} pairs, too few to split: {len(tables.amazon)} and "
+            f"{len(tables.google)} products, {len(tables.mapping)} mappings"
+        )
     train, rest = train_test_split(examples, test_size=0.2, random_state=_SPLIT_SEED)
     val, test = train_test_split(rest, test_size=0.5, random_state=_SPLIT_SEED)
     return {"train": train, "val": val, "test": test}

@@ -1,45 +1,27 @@
 """What can be known to fail before training starts: rows, model, and whether the cluster has room for the workers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import ray
 
 from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.fingerprint import MANIFEST_NAME
+from ecellm.resources import check_room
 from ecellm.storage import Storage, join
 from ecellm.training.rows import INDEX_NAME, read_index, split_directory
 
 
 def check_resources(config: FinetuneConfig) -> None:
-    """Raise if the cluster could never hold the workers, grown to its full size.
-
-    Raises:
-        InputError: it could not; the message says what is there and what to change.
-    """
-    largest = _largest_cluster()
-    workers = f"num_workers={config.num_workers} with cpus_per_worker={config.cpus_per_worker}"
-    needed = {"CPU": float(config.num_workers * config.cpus_per_worker)}
-    if config.use_gpu:
-        needed["GPU"] = float(config.num_workers)
-    for resource, amount in needed.items():
-        if largest.get(resource, 0.0) < amount:
-            raise InputError(
-                f"{workers} needs {amount:g} {resource}s, but the cluster has {largest.get(resource, 0.0):g}: lower "
-                f"num_workers, {'set use_gpu=false, ' if resource == 'GPU' else ''}or add nodes"
-            )
-
-
-def _largest_cluster() -> dict[str, float]:
-    """Return the resources of the cluster now, or those its autoscaler may grow to if these are more."""
-    from ray._private.state import state  # the only place that knows the autoscaler's limits
-
-    resources = {name: float(amount) for name, amount in ray.cluster_resources().items()}
-    for name, amount in (state.get_max_resources_from_cluster_config() or {}).items():
-        resources[name] = max(resources.get(name, 0.0), float(amount))
-    return resources
+    """Raise `InputError` if the cluster could never hold the workers, grown to its full size."""
+    check_room(
+        f"num_workers={config.num_workers} with cpus_per_worker={config.cpus_per_worker}",
+        number=config.num_workers,
+        cpus=config.cpus_per_worker,
+        gpus=1 if config.use_gpu else 0,
+        advice="set use_gpu=false" if config.use_gpu else "lower num_workers",
+    )
 
 
 def check_model_and_rows(config: FinetuneConfig, storage: Storage, rows_dir: str, base_model: str) -> dict[str, Any]:
@@ -70,10 +52,11 @@ def check_model_and_rows(config: FinetuneConfig, storage: Storage, rows_dir: str
 def _describe_model(config: FinetuneConfig, storage: Storage, base_model: str) -> tuple[Any, Any]:
     from transformers import AutoConfig
 
-    from ecellm.models import local_model
+    from ecellm.models import local_model, require_weights
     from ecellm.prompts.tokenizer import load_tokenizer
 
     path = local_model(base_model, config.base_model_revision, storage)
+    require_weights(path)
     model_config = AutoConfig.from_pretrained(path, revision=config.base_model_revision)
     text_config = model_config.get_text_config()
     tied = getattr(text_config, "tie_word_embeddings", False) or getattr(model_config, "tie_word_embeddings", False)
@@ -82,7 +65,24 @@ def _describe_model(config: FinetuneConfig, storage: Storage, base_model: str) -
             f"{base_model} shares its output layer with its input embeddings, so an adapter on lm_head cannot be "
             "merged: leave lm_head out of lora.target_modules, or set export_merged=false"
         )
+    if config.method == "lora" and config.lora.target_modules:
+        _check_target_modules(model_config, config.lora.target_modules, base_model)
     return model_config, load_tokenizer(base_model, config.base_model_revision, storage)
+
+
+def _check_target_modules(model_config: Any, targets: Sequence[str], base_model: str) -> None:
+    """Check that each target names a layer, on a model without weights."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    kind = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = kind.from_config(model_config)
+    layers = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            known = sorted({name.rsplit(".", 1)[-1] for name in layers})
+            raise InputError(f"lora.target_modules: {base_model} has no layer {target!r}; it has {', '.join(known)}")
 
 
 def _check_tokenizer(storage: Storage, rows_dir: str, base_model: str, tokenizer: Any) -> None:

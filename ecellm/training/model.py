@@ -17,7 +17,7 @@ def uses_bf16(config: FinetuneConfig) -> bool:
     Raises:
         ValueError: bf16 was asked for and the GPU does not have it.
     """
-    has_gpu = torch.cuda.is_available()
+    has_gpu = config.use_gpu and torch.cuda.is_available()
     if config.precision == "auto":
         return has_gpu and torch.cuda.is_bf16_supported()
     if config.precision == "bf16" and has_gpu and not torch.cuda.is_bf16_supported():
@@ -31,7 +31,8 @@ def attention_implementation(config: FinetuneConfig, *, bf16: bool) -> str | Non
         return config.attention
     from transformers.utils import is_flash_attn_2_available
 
-    return "flash_attention_2" if bf16 and torch.cuda.is_available() and is_flash_attn_2_available() else None
+    on_gpu = config.use_gpu and torch.cuda.is_available()
+    return "flash_attention_2" if bf16 and on_gpu and is_flash_attn_2_available() else None
 
 
 def load_base(path: str, *, revision: str | None, dtype: torch.dtype | str, attention: str | None = None) -> Any:

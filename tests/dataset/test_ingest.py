@@ -1,5 +1,6 @@
 """Ingest end to end: every setting and task, and every way in which an input can be wrong."""
 
+import gzip
 import itertools
 import json
 
@@ -37,7 +38,7 @@ def refusal(tmp_path, content, **fields):
         ingest(tmp_path, content, **fields)
     cause = find_cause(caught.value, InputError)
     assert cause is not None, caught.value
-    assert not list((tmp_path / "out").rglob("_manifest.json"))
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]  # no trace: mend it, run it again
     return str(cause)
 
 
@@ -121,9 +122,10 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, labels, told):
         (b'{"split": "train"}', "is not a JSON array"),
         (b'{"a": 1}\n{"a": 2}\n', "is not a JSON array"),
         (b"", "is not a JSON array"),
-        (b"[]", "no usable rows"),
-        (json.dumps([row(), row()]).encode()[:-40], "is cut off or malformed after row 0"),
-        (json.dumps([row(), row()]).encode()[:-1], "is cut off or malformed after row 1"),
+        (b"[]", "holds no rows"),
+        (json.dumps([row(), row()]).encode()[:-40], "is cut off or malformed: it ends with"),
+        (json.dumps([row(), row()]).encode()[:-1], "is cut off or malformed: it ends with"),
+        (json.dumps([row(), row()]).encode()[:-40] + b"]", "is cut off or malformed after row 0"),
         (json.dumps([row()]).encode() + b"]", "is cut off or malformed after row 0"),
         ([row(), row(task="Poetry")], "row 1 .*unknown task 'Poetry'"),
         ([row(), row(), row(split="dev")], "row 2 .*unknown split 'dev'"),
@@ -215,3 +217,15 @@ def test_published_counts_add_up_to_the_paper():
         for task in TASKS
     ]
     assert sum(published_count(partition) or 0 for partition in proper) == 116_528
+
+
+@pytest.mark.parametrize(("name", "cut"), [("own.jsonl.gz", 20), ("dataset.json.gz", 20), ("own.jsonl.gz", 0)])
+def test_a_damaged_gzip_is_named(tmp_path, name, cut):
+    whole = gzip.compress(b"\n".join(json.dumps({**OWN, "input": str(n) * 50}).encode() for n in range(500)))
+    content = whole[:-cut] if cut else b"not gzip at all"
+    assert "cut off or" in refusal(tmp_path, content, name=name, defaults=OWN_PLACE) or name.startswith("dataset")
+
+
+def test_mended_input_goes_on_under_the_same_command(tmp_path):
+    refusal(tmp_path, [row(), row(task="Poetry")])
+    assert len(ingest(tmp_path, [row(), row()])) == 2

@@ -76,9 +76,43 @@ def test_a_prompt_that_cannot_fit_goes_to_errors_and_stops_the_run(samples_dir, 
     assert len(errors) == 9
     assert errors["reason"].str.contains("raise max_length").all()
     assert not (tmp_path / "out" / "_manifest.json").exists()
-    execute(load_stage("predict"), config.model_copy(update={"max_error_share": 1.0}))
+    forgiving = config.model_copy(update={"max_error_share": 1.0})
+    execute(load_stage("predict"), forgiving)
     manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
     assert (manifest["status"], manifest["errors"], manifest["rows"]) == ("complete_with_errors", 9, 0)
+
+
+def test_a_row_that_breaks_the_engine_is_put_aside_and_tried_again_on_request(samples_dir, tmp_path, monkeypatch):
+    import ecellm.inference.predict as module
+    from ecellm.inference.engines.fake import FakeEngine
+
+    original = FakeEngine.answer
+
+    def break_on_one(engine, requests):
+        if any("blue lamp 3 " in request.prompt for request in requests):
+            raise RuntimeError("out of memory")
+        return original(engine, requests)
+
+    def here(shards, actor_class, *, constructor_args, **_others):
+        actor = actor_class(**constructor_args)
+        return map(actor, shards)
+
+    monkeypatch.setattr(module, "run_shards_on_actors", here)
+    monkeypatch.setattr(FakeEngine, "answer", break_on_one)
+    fields = {"tasks": ("Answer_Generation",), "max_error_share": 0.5}
+    answers = predict(samples_dir, tmp_path / "out", **fields)
+    assert sorted(answers["row_index"]) == [0, 1, 2]
+    errors = pd.read_parquet(tmp_path / "out" / "errors")
+    assert list(errors["reason"]) == ["RuntimeError: out of memory"]
+    monkeypatch.setattr(FakeEngine, "answer", original)
+    assert len(predict(samples_dir, tmp_path / "out", **fields)) == 3  # done is done
+    assert len(predict(samples_dir, tmp_path / "out", retry_errors=True, **fields)) == 4
+    assert not list((tmp_path / "out").rglob("errors/*.parquet"))
+
+
+def test_an_actor_that_no_node_can_hold_is_refused(samples_dir, tiny_model, tmp_path):
+    with pytest.raises(InputError, match="needs 64 CPUs, but the cluster has"):
+        predict(samples_dir, tmp_path / "out", engine="transformers", model=tiny_model, cpus_per_actor=64)
 
 
 def answer_all(samples_dir, tmp_path, tiny_model, name, **fields):

@@ -11,7 +11,7 @@ from ecellm.inference.request import Answer, Request
 from ecellm.inference.sampling import PAPER_TEMPERATURE, PAPER_TOP_P, RowSampling
 
 
-def load_model(path: str, revision: str | None, adapter: str | None, precision: str) -> Any:
+def load_model(path: str, revision: str | None, adapter: str | None, *, precision: str, use_gpu: bool) -> Any:
     """Load a model for inference on this worker's device.
 
     Args:
@@ -19,8 +19,9 @@ def load_model(path: str, revision: str | None, adapter: str | None, precision: 
         revision: hub revision.
         adapter: local directory of a peft adapter, merged into the model; None for none.
         precision: auto (bf16 on a GPU that has it, else fp32), fp32 or bf16.
+        use_gpu: whether this worker was given a GPU.
     """
-    on_gpu = torch.cuda.is_available()
+    on_gpu = use_gpu and torch.cuda.is_available()
     use_bf16 = precision == "bf16" or (precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
     config = AutoConfig.from_pretrained(path, revision=revision)
     model_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
