@@ -13,7 +13,7 @@ _SIGNED_QUERY = re.compile(r"([?&][\w-]*(?:signature|credential|token|key|secret
 
 
 def redacted_text(text: str) -> str:
-    """Return `text` without logins (`scheme://user:password@`) and without signatures in URLs' queries."""
+    """Return `text` without logins (what stands before `@` in a URL) and without signatures in URLs' queries."""
     return _SIGNED_QUERY.sub(rf"\1{_HIDDEN}", _LOGIN.sub(rf"\1{_HIDDEN}@", text))
 
 

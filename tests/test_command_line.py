@@ -12,6 +12,7 @@ from ecellm.fingerprint import RUN_NAME, fingerprint_of
 from ecellm.stages import load_stage
 
 pytestmark = pytest.mark.usefixtures("local_ray")
+LOGIN = "me:must-not-be-seen"
 ROW = {
     "task": "Product_Matching",
     "split": "test",
@@ -75,7 +76,7 @@ def test_a_dry_run_makes_the_checks_too(release, tmp_path, capsys):
         (["nowhere.yaml"], "cannot read recipe nowhere.yaml"),
         (["--no-such-option"], "--no-such-option"),
         (["release=a", "output_dir=o", "storage.endpoint_url=127.0.0.1:8333"], "storage.endpoint_url"),
-        (["release=http://me:hidden@127.0.0.1:9/x.json", "output_dir=o"], "[redacted]@127.0.0.1"),
+        ([f"release=http://{LOGIN}@127.0.0.1:9/x.json", "output_dir=o"], "[redacted]@127.0.0.1"),
     ],
 )
 def test_bad_input_is_exit_code_2(capsys, arguments, told, tmp_path, monkeypatch):
