@@ -114,7 +114,7 @@ def write_rows(directory, splits, rows_per_file=20, rows_per_group=7):
         target.mkdir(parents=True)
         index = []
         for number, start in enumerate(range(0, len(rows), rows_per_file)):
-            part = rows[start : start + rows_per_file]
+            part = [{**row, "split": split} for row in rows[start : start + rows_per_file]]
             name = f"part-{number:05d}.parquet"
             pq.write_table(
                 pa.Table.from_pylist(part, schema=TRAINING_ROWS), target / name, row_group_size=rows_per_group
