@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 from ecellm.errors import InputError
 from ecellm.fingerprint import fingerprint_input
@@ -87,6 +88,17 @@ def model_fingerprint(name: str, revision: str | None, storage: Storage) -> str:
     if not storage.exists(path):
         raise InputError(f"model {name} does not exist: nothing is at {path}")
     return fingerprint_input(storage, path)
+
+
+def fingerprint_with_model(field: str) -> Callable[[Storage, Any, str, str], str]:
+    """Return how a stage fingerprints its inputs if its config names a model in `field` (and `field`_revision)."""
+
+    def fingerprint(storage: Storage, config: Any, name: str, path: str) -> str:
+        if name == field:
+            return model_fingerprint(path, getattr(config, f"{field}_revision"), storage)
+        return fingerprint_input(storage, path)
+
+    return fingerprint
 
 
 def _check_hub(name: str, revision: str | None) -> None:

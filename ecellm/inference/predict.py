@@ -18,10 +18,9 @@ import ray
 from ecellm.config import PredictConfig
 from ecellm.dataset import segments
 from ecellm.dataset.partitions import list_partitions, part_name
-from ecellm.fingerprint import fingerprint_input
 from ecellm.inference.engines.fake import FakeEngine
 from ecellm.inference.request import Answer, Engine, Request
-from ecellm.models import local_model, locate, model_fingerprint, require_weights
+from ecellm.models import fingerprint_with_model, local_model, locate, require_weights
 from ecellm.prompts.rendering import PromptParts
 from ecellm.prompts.tokenization import PromptTokenizer, TokenizedPrompt
 from ecellm.prompts.tokenizer import load_prompt_tokenizer
@@ -44,12 +43,6 @@ def _inputs(config: PredictConfig) -> dict[str, str]:
     if config.adapter:
         inputs["adapter"] = absolute(config.adapter)
     return inputs
-
-
-def _fingerprint_input(storage: Storage, config: PredictConfig, name: str, path: str) -> str:
-    if name == "model":
-        return model_fingerprint(path, config.model_revision, storage)
-    return fingerprint_input(storage, path)
 
 
 def _check(config: PredictConfig, storage: Storage) -> None:
@@ -100,7 +93,7 @@ def make_stage(answer_space: AnswerSpaceOf) -> Stage[PredictConfig]:
         inputs=_inputs,
         check=_check,
         run=partial(_run, answer_space),
-        fingerprint_input=_fingerprint_input,
+        fingerprint_input=fingerprint_with_model("model"),
     )
 
 

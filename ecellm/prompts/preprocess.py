@@ -20,8 +20,7 @@ from ecellm.config import PreprocessConfig, StorageConfig
 from ecellm.dataset import segments
 from ecellm.dataset.partitions import list_partitions, part_name
 from ecellm.errors import InputError
-from ecellm.fingerprint import fingerprint_input
-from ecellm.models import local_model, locate, model_fingerprint
+from ecellm.models import fingerprint_with_model, local_model, locate
 from ecellm.prompts.rendering import PromptParts
 from ecellm.prompts.selection import selection_hash, thresholds
 from ecellm.prompts.tokenization import PromptTokenizer, tokenize_for_training
@@ -40,12 +39,6 @@ _COUNTS = ("num_tokens", "num_shortened", "num_inexact", "num_shorter_than_asked
 
 def _inputs(config: PreprocessConfig) -> dict[str, str]:
     return {"samples_dir": absolute(config.samples_dir), "base_model": locate(config.base_model)}
-
-
-def _fingerprint_input(storage: Storage, config: PreprocessConfig, name: str, path: str) -> str:
-    if name == "base_model":
-        return model_fingerprint(path, config.base_model_revision, storage)
-    return fingerprint_input(storage, path)
 
 
 def _check(config: PreprocessConfig, storage: Storage) -> None:
@@ -293,5 +286,5 @@ STAGE = Stage(
     inputs=_inputs,
     check=_check,
     run=_run,
-    fingerprint_input=_fingerprint_input,
+    fingerprint_input=fingerprint_with_model("base_model"),
 )

@@ -19,8 +19,7 @@ from ray.train.torch import TorchTrainer
 
 from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
-from ecellm.fingerprint import fingerprint_input
-from ecellm.models import locate, model_fingerprint
+from ecellm.models import fingerprint_with_model, locate
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, is_local, join
 from ecellm.training.checks import check_model_and_rows, check_resources
@@ -33,12 +32,6 @@ RUN_NAME = "run"
 
 def _inputs(config: FinetuneConfig) -> dict[str, str]:
     return {"rows_dir": absolute(config.rows_dir), "base_model": locate(config.base_model)}
-
-
-def _fingerprint_input(storage: Storage, config: FinetuneConfig, name: str, path: str) -> str:
-    if name == "base_model":
-        return model_fingerprint(path, config.base_model_revision, storage)
-    return fingerprint_input(storage, path)
 
 
 def _check(config: FinetuneConfig, storage: Storage) -> None:
@@ -128,5 +121,5 @@ STAGE = Stage(
     inputs=_inputs,
     check=_check,
     run=_run,
-    fingerprint_input=_fingerprint_input,
+    fingerprint_input=fingerprint_with_model("base_model"),
 )
