@@ -26,6 +26,11 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
+def hive_keys(path: str) -> dict[str, str]:
+    """Return the partition columns that a file's directories name: `setting=X/task=Y` gives both."""
+    return dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+
+
 def _canonical(name: str) -> str:
     task = find_task(name)
     return name if task is None else task.name  # else a task of the user's own
@@ -47,7 +52,7 @@ def list_partitions(
     tasks = None if tasks is None else {_canonical(name) for name in tasks}
     found: dict[Partition, list[str]] = {}
     for path in storage.list_files(join(samples_dir, "data"), ".parquet"):
-        keys = dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+        keys = hive_keys(path)
         if {"setting", "split", "task"} <= keys.keys():
             found.setdefault(Partition(keys["setting"], keys["split"], keys["task"]), []).append(path)
     if not found:

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ecellm.dataset.partitions import hive_keys
 from ecellm.errors import InputError
 from ecellm.storage import Storage, join
 
@@ -50,7 +51,7 @@ def list_predictions(storage: Storage, predictions_dir: str) -> dict[PredictionP
     """
     found: dict[PredictionPlace, list[str]] = {}
     for path in storage.list_files(join(predictions_dir, "data"), ".parquet"):
-        keys = dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+        keys = hive_keys(path)
         if {"setting", "task"} <= keys.keys():
             found.setdefault((keys["setting"], keys["task"]), []).append(path)
     if not found:
