@@ -11,7 +11,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -161,5 +161,7 @@ def _field_lines(config_class: type[BaseModel], prefix: str = "  ") -> list[str]
             lines += _field_lines(annotation, f"{prefix}{name}.")
             continue
         default = "required" if field.is_required() else f"default {field.get_default(call_default_factory=True)}"
-        lines.append(f"{prefix}{name}: {field.description} ({default})")
+        values = [str(value) for value in get_args(annotation)] if get_origin(annotation) is Literal else []
+        one_of = f"; one of {', '.join(values)}" if values else ""
+        lines.append(f"{prefix}{name}: {field.description} ({default}{one_of})")
     return lines

@@ -39,8 +39,10 @@ def locate(name: str) -> str:
 
 
 def _looks_local(name: str) -> bool:
-    """Tell a path from a hub name: `org/model` is a path only if it is there."""
-    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
+    """Tell a path from a hub name: `org/model` is a path only if it, or a directory `org`, is there."""
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists():
+        return True
+    return "/" in name and Path(name).parent.is_dir()
 
 
 def local_model(name: str, revision: str | None, storage: Storage) -> str:

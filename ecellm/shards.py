@@ -139,7 +139,7 @@ def _with_progress(results: Iterable[dict[str, Any]], total: int, name: str) -> 
         now = time.monotonic()
         if done == total or now - last_line >= _SECONDS_BETWEEN_LINES:
             last_line = now
-            left = (now - start) / done * (total - done)
+            left = f", about {(now - start) / done * (total - done):.0f} s left" if done < total else ""
             rate = f", {rows:,} rows, {rows / max(now - start, 1e-9):,.0f} rows/s" if rows else ""
-            logger.info("%s: %d of %d parts%s, about %.0f s left", name, done, total, rate, left)
+            logger.info("%s: %d of %d parts%s%s", name, done, total, rate, left)
         yield result

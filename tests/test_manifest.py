@@ -160,3 +160,9 @@ def test_a_run_that_failed_at_once_leaves_no_trace(tmp_path):
     with pytest.raises(InputError), claim(tmp_path / "out"):
         raise InputError("bad input")
     assert state(tmp_path / "out", OTHER) == OutputState.ABSENT
+
+
+def test_a_mistyped_part_of_an_output_is_named(tmp_path):
+    finish(tmp_path / "out")
+    with pytest.raises(InputError, match="adaptr does not exist"):
+        fingerprint_input(Storage(), str(tmp_path / "out" / "adaptr"))

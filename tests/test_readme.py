@@ -16,7 +16,7 @@ COMMANDS = re.findall(r"python -m jobs\.(\w+)((?:[^\n`]|\\\n)*)", README.replace
 
 @pytest.mark.parametrize(("job", "arguments"), COMMANDS, ids=[job for job, _ in COMMANDS])
 def test_a_command_of_the_readme_is_valid(job, arguments):
-    words = shlex.split(arguments, comments=True)
+    words = shlex.split(arguments.replace("$RAW", "raw").replace("$MODEL", "model"), comments=True)
     recipes = [str(ROOT / word) for word in words if "=" not in word]
     config_class = PipelineConfig if job == "pipeline" else load_stage(job).config_class
     load_config(config_class, recipes[0] if recipes else None, [word for word in words if "=" in word])

@@ -103,11 +103,12 @@ def _outcome(results: list[dict[str, Any]], description: dict[str, Any]) -> Outc
     if not rows["train"]:
         raise InputError(f"no training row is left; dropped: {dict(dropped)}. Raise max_length")
     num_rows = sum(rows.values())
+    reasons = f" {dict(dropped)}" if dropped else ""
     average = totals["num_tokens"] / max(num_rows, 1)
     summary = [
         f"{rows['train']:,} training and {rows['val']:,} validation rows",
         f"{totals['num_tokens']:,} tokens, {average:.0f} on average, {longest:,} at most",
-        f"{totals['num_shortened']:,} inputs shortened, {sum(dropped.values()):,} rows dropped {dict(dropped) or ''}",
+        f"{totals['num_shortened']:,} inputs shortened, {sum(dropped.values()):,} rows dropped{reasons}",
     ]
     if totals["num_shorter_than_asked"]:
         summary.append(

@@ -35,7 +35,10 @@ def check_model_and_rows(config: FinetuneConfig, storage: Storage, rows_dir: str
     """
     index = read_index(storage, rows_dir, "train")
     if not index:
-        raise InputError(f"{rows_dir} holds no training rows (no {split_directory('', 'train')}/{INDEX_NAME})")
+        raise InputError(
+            f"{rows_dir} holds no training rows (no {split_directory(rows_dir, 'train')}/{INDEX_NAME}): "
+            "rows_dir must be what preprocess wrote"
+        )
     model_config, tokenizer = _describe_model(config, storage, base_model)
     _check_tokenizer(storage, rows_dir, base_model, tokenizer)
     validation = read_index(storage, rows_dir, "val")
