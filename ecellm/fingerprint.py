@@ -39,13 +39,13 @@ def fingerprint_input(storage: Storage, path: str) -> str:
     """
     if storage.exists(join(path, MANIFEST_NAME)):
         return str(storage.read_json(join(path, MANIFEST_NAME))["fingerprint"])
+    if not storage.exists(path):
+        raise InputError(f"{path} does not exist")
     parent, _, name = path.rpartition("/")
-    if storage.exists(path) and parent and storage.exists(join(parent, MANIFEST_NAME)):
+    if parent and storage.exists(join(parent, MANIFEST_NAME)):
         return part_fingerprint(str(storage.read_json(join(parent, MANIFEST_NAME))["fingerprint"]), name)
     if storage.exists(join(path, RUN_NAME)) or (parent and storage.exists(join(parent, RUN_NAME))):
         raise InputError(f"{path} is not finished: the run that makes it must be run again to its end first")
-    if not storage.exists(path):
-        raise InputError(f"{path} does not exist")
     files = storage.list_files(path) if storage.is_dir(path) else [path]
     if not files:
         raise InputError(f"{path} is empty")
