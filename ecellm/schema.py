@@ -183,9 +183,23 @@ QUARANTINE = _schema(
     "quarantine",
     [
         ("row_number", pa.int64(), "place of the row in the input, from 0"),
+        ("line_number", pa.int64(), "line of the file, from 1; null where the input has no lines"),
         ("file", pa.string(), "the input file"),
         ("reason", pa.string(), "why it was refused"),
         ("row", pa.string(), "the row as JSON"),
+    ],
+)
+
+QUALITY = _schema(
+    "quality",
+    [
+        ("task", pa.string(), "canonical task name"),
+        ("domain", pa.string(), "IND or OOD; null where the check is of the task as a whole"),
+        ("split", pa.string(), "train, val or test; null where the check is of the task as a whole"),
+        ("check", pa.string(), "what was looked for, e.g. exact duplicate within the split"),
+        ("detail", pa.string(), "of what: a reason, a file, another split, an answer, a quantile"),
+        ("value", pa.float64(), "the figure: rows, ids, lines or characters"),
+        ("share", pa.float64(), "value / all that were looked at; null where it is no share"),
     ],
 )
 

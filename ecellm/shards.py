@@ -5,7 +5,8 @@ file inside the worker and never through the driver.
 
 `run_shards` uses plain Ray tasks: for work without state Ray Data adds nothing but the memory of its own actors and of
 its import in every worker (measured at ingest of a 508 MB release, four tasks at a time: 1,442 MB at the peak with Ray
-Data, 1,096 MB with plain tasks, 509 MB of an idle Ray). `run_shards_on_actors` (models) is one Ray Data job.
+Data, 1,096 MB with plain tasks, 509 MB of an idle Ray). `run_shards_on_ray_data` (the build's steps) and
+`run_shards_on_actors` (models) are Ray Data jobs.
 """
 
 import json
@@ -70,6 +71,53 @@ def _unordered(task: Any, shards: Iterable[Mapping[str, Any]], arguments: Mappin
         yield from ray.get(ready)
 
 
+def run_shards_on_ray_data(
+    shards: Sequence[Mapping[str, Any]],
+    function: Callable[..., Mapping[str, Any]],
+    *,
+    name: str,
+    function_args: Mapping[str, Any] | None = None,
+    num_workers: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Call `function(shard, **function_args)` for every shard as one Ray Data job; yield results as they come.
+
+    Args:
+        shards: JSON-able dicts; they begin in this order.
+        function: plain function; must write its part under a fixed name, so that a retry does no harm.
+        name: what progress lines are called.
+        function_args: more arguments, the same for all.
+        num_workers: most shards at work at once; None for as many as the cluster has room for.
+    """
+    if not shards:
+        return
+    import ray.data
+
+    _quiet_ray_data()
+    results = ray.data.from_items(
+        [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
+    ).map(
+        _call_on_shard,
+        fn_kwargs={"function": function, "arguments": dict(function_args or {})},
+        compute=ray.data.TaskPoolStrategy(size=num_workers),
+        num_cpus=_cpus_of_a_core(),
+    )
+    yield from _with_progress((json.loads(row["result"]) for row in results.iter_rows()), len(shards), name)
+
+
+def _call_on_shard(
+    row: dict[str, Any], function: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {"result": json.dumps(function(json.loads(row["shard"]), **arguments))}
+
+
+def _quiet_ray_data() -> None:
+    """Leave progress to our own lines, which say what users ask: parts, rows, rate, time left."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+
 def run_shards_on_actors(
     shards: Sequence[Mapping[str, Any]],
     actor_class: type,
@@ -96,9 +144,7 @@ def run_shards_on_actors(
     import ray.data
 
     size = num_actors or _room_for(num_cpus, num_gpus)
-    # Our own lines say what users ask: rows, rate, time left.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    _quiet_ray_data()
     results = ray.data.from_items(
         [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
     ).map(

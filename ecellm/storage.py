@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -253,12 +253,15 @@ class Storage:
     @contextmanager
     def parquet_file(self, path: str) -> Iterator[pq.ParquetFile]:
         """Open a Parquet file for reading by row group."""
-        with self.open_read(path) as handle:
-            try:
-                file = pq.ParquetFile(handle)
-            except pa.ArrowInvalid as error:
-                raise InputError(f"{path} is not a readable Parquet file: {_first_line(error)}") from None
-            yield file
+        with ExitStack() as stack:
+            # Local files are read by Arrow itself, others through fsspec.
+            source: Any = absolute(path) if is_local(path) else stack.enter_context(self.open_read(path))
+            with self._explained(path):
+                try:
+                    file = pq.ParquetFile(source)
+                except pa.ArrowInvalid as error:
+                    raise InputError(f"{path} is not a readable Parquet file: {_first_line(error)}") from None
+            yield stack.enter_context(file)
 
     def remove(self, path: str) -> None:
         """Remove a file, or a directory with all that is in it; nothing there is no error."""

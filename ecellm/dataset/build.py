@@ -1,62 +1,95 @@
 """The build stage: samples of ECInstruct from raw sources.
 
-    python -m jobs.build raw_dir=raw output_dir=samples tasks=[Product_Matching]
+    python -m jobs.build raw_dir=raw output_dir=samples
 
-Each task has a builder, which reads its raw source and gives examples by split; all settings follow from the examples.
+    raw files ──flows──► ranked examples ──select──► parts ──keys──► duplicates, leaks ──write──► samples, card
+
+Each task has a flow (`ecellm.dataset.builders`) whose steps run as shards on Ray Data. Which examples become samples
+is arithmetic on counts; then their keys are compared, and each part is written for every setting.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray
 
-from ecellm.config import BuildConfig, Sizes, StorageConfig
+from ecellm.config import PAPER_CATEGORIES, BuildConfig, DomainCategories
+from ecellm.dataset.builders import extractions, matching, questions, relations, reviews, sequences, shopping
+from ecellm.dataset.builders.flow import Context, Flow, Result, Step, run_flows
+from ecellm.dataset.builders.plan import EQUAL_SHARES, LARGER_SHARE_FIRST, Builder, Built, Plan, sizes_of
 from ecellm.dataset.counts import count_lines
-from ecellm.dataset.instructions import read_catalogue
+from ecellm.dataset.instructions import Instructions, read_catalogue
+from ecellm.dataset.marks import gather_marks
 from ecellm.dataset.partitions import Partition, part_name
-from ecellm.dataset.sample import SAMPLES_ROW_GROUP_ROWS, samples_table
-from ecellm.dataset.settings_of_examples import choose, partitions_of, rows_of_partition
-from ecellm.errors import InputError
+from ecellm.dataset.quality.card import render_card
+from ecellm.dataset.quality.keys import key_steps, match_ids, match_keys
+from ecellm.dataset.quality.near_duplicates import near_duplicate_steps
+from ecellm.dataset.quality.report import Findings, num_leaks, quality_rows
+from ecellm.dataset.selection import Selected, SplitKey, select
+from ecellm.dataset.write_samples import write_steps
+from ecellm.errors import InputError, find_cause
 from ecellm.fingerprint import fingerprint_input, fingerprint_of
-from ecellm.shards import run_shards
-from ecellm.sources import amazon_google
+from ecellm.redaction import redacted_arguments
+from ecellm.schema import QUALITY
+from ecellm.sources.amazon_reviews import require
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, join
-from ecellm.tasks import product_matching, task_named
-from ecellm.tasks.example import Splits
+from ecellm.tasks import TASKS, task_named
 
-
-@dataclass(frozen=True)
-class Builder:
-    """How one task is built: its raw files, a look at them beforehand, its examples by split, IND and OOD."""
-
-    files: Callable[[str], list[str]]
-    check: Callable[[Storage, str], None]
-    examples: Callable[[Storage, str], tuple[Splits, Splits]]
-
-
-def _product_matching(storage: Storage, raw_dir: str) -> tuple[Splits, Splits]:
-    return product_matching.build_examples(amazon_google.read(storage, raw_dir)), {}
-
-
-def _check_product_matching(storage: Storage, raw_dir: str) -> None:
-    """Build the examples, which takes a second, and leave them on the node."""
-    _product_matching(storage, raw_dir)
-
-
-BUILDERS: dict[str, Builder] = {
-    product_matching.TASK.name: Builder(amazon_google.files, _check_product_matching, _product_matching),
-}
+BUILDERS: tuple[Builder, ...] = (
+    extractions.BUILDER,
+    relations.BUILDER,
+    matching.BUILDER,
+    reviews.BUILDER,
+    sequences.BUILDER,
+    shopping.BUILDER,
+    questions.BUILDER,
+)
+_BUILDER_OF = {task: builder for builder in BUILDERS for task in builder.tasks}
+_ALL = "all"
+_ROWS_PER_KEY_BUCKET = 500_000
+CARD_NAME = "README.md"
 
 
 def _tasks(config: BuildConfig) -> list[str]:
-    """Return the canonical names of the tasks to build, sorted."""
-    names = sorted({task_named(name).name for name in config.tasks}) if config.tasks else sorted(BUILDERS)
-    unknown = [name for name in names if name not in BUILDERS]
-    if unknown:
-        raise InputError(f"no builder for {', '.join(unknown)}; tasks that can be built: {', '.join(BUILDERS)}")
-    return names
+    """Return the canonical names of the tasks to build, in the paper's order."""
+    if config.tasks is None:
+        return [task.name for task in TASKS]
+    wanted = {task_named(name).name for name in config.tasks}
+    return [task.name for task in TASKS if task.name in wanted]
+
+
+def categories_of(config: BuildConfig, task: str) -> DomainCategories | None:
+    """Return the categories of a task: its own, those of `all`, or the paper's; None where it has none.
+
+    Raises:
+        InputError: categories are given for a task that has none.
+    """
+    given = {name: own for name, own in config.categories.items() if name != _ALL}
+    by_task = {task_named(name).name: own for name, own in given.items()}
+    if not _BUILDER_OF[task].has_categories:
+        if task in by_task:
+            raise InputError(f"categories: {task} has no categories")
+        return None
+    return by_task.get(task) or config.categories.get(_ALL) or PAPER_CATEGORIES[task]
+
+
+def _names(categories: DomainCategories | None) -> tuple[str, ...]:
+    return (*categories.in_domain, *categories.out_of_domain) if categories else ()
+
+
+def _raw_files(config: BuildConfig, storage: Storage, raw_dir: str) -> tuple[list[str], list[str]]:
+    """Return the raw files that a build needs, and those that it reads if they are there."""
+    needed: dict[str, None] = {}
+    optional: dict[str, None] = {}
+    for task in _tasks(config):
+        builder, names = _BUILDER_OF[task], _names(categories_of(config, task))
+        needed |= dict.fromkeys(builder.files(storage, raw_dir, names))
+        optional |= dict.fromkeys(builder.optional_files(storage, raw_dir, names))
+    return list(needed), list(optional)
 
 
 def _inputs(config: BuildConfig) -> dict[str, str]:
@@ -67,92 +100,209 @@ def _inputs(config: BuildConfig) -> dict[str, str]:
 
 
 def _fingerprint_input(storage: Storage, config: BuildConfig, name: str, path: str) -> str:
-    """Of the raw directory only the files that the tasks read count."""
+    """Of the raw directory only the files that the tasks read count; they are hashed on the cluster."""
     if name != "raw_dir":
         return fingerprint_input(storage, path)
-    files = [file for task in _tasks(config) for file in BUILDERS[task].files(path)]
-    missing = [file for file in files if not storage.exists(file)]
+    needed, optional = _raw_files(config, storage, path)
+    require(storage, needed)
+    files = [*needed, *optional]
+    digest = ray.remote(Storage.digest)
+    digests = ray.get([digest.remote(storage, file) for file in files])
+    return fingerprint_of({file.removeprefix(path): own for file, own in zip(files, digests, strict=True)})
+
+
+def _catalogue(config: BuildConfig, storage: Storage) -> dict[str, Instructions]:
+    """Return the instructions of the tasks to build, by canonical name."""
+    catalogue = read_catalogue(storage, absolute(config.instructions) if config.instructions else None)
+    missing = [name for name in _tasks(config) if task_named(name).short_name not in catalogue]
     if missing:
-        raise InputError(f"raw files are missing: {', '.join(missing)}. raw_dir must hold them under these names")
-    return fingerprint_of({file.removeprefix(path): storage.digest(file) for file in files})
+        raise InputError(
+            f"the instruction catalogue has no entry {task_named(missing[0]).short_name!r} for {missing[0]}"
+        )
+    return {name: catalogue[task_named(name).short_name] for name in _tasks(config)}
 
 
 def _check(config: BuildConfig, storage: Storage) -> None:
-    catalogue = read_catalogue(storage, absolute(config.instructions) if config.instructions else None)
-    for name in _tasks(config):
-        if task_named(name).short_name not in catalogue:
-            raise InputError(f"the instruction catalogue has no entry {task_named(name).short_name!r} for {name}")
-        ray.get(ray.remote(BUILDERS[name].check).remote(storage, absolute(config.raw_dir)))
+    _catalogue(config, storage)
+    for name in config.task_sizes:
+        task_named(name)
+    for name in config.categories:
+        if name != _ALL:
+            categories_of(config, task_named(name).name)
+    raw_dir = absolute(config.raw_dir)
+    looks = [
+        ray.remote(_BUILDER_OF[task].look).remote(storage, raw_dir, _names(categories_of(config, task)))
+        for task in _tasks(config)
+    ]
+    ray.get(looks)
+
+
+def _context(run: Run[BuildConfig]) -> Context:
+    return Context(
+        storage_config=run.config.storage.model_dump(),
+        raw_dir=absolute(run.config.raw_dir),
+        output_dir=run.output_dir,
+        seed=run.config.seed,
+    )
 
 
 def _run(run: Run[BuildConfig]) -> Outcome:
+    context = _context(run)
+    try:
+        outcome = _build(run, context)
+    except Exception as error:
+        if find_cause(error, InputError) and not run.storage.exists(join(run.output_dir, "data")):
+            # Of an input that must be mended nothing can be gone on from.
+            run.storage.remove(context.staging())
+            run.storage.remove(join(run.output_dir, "quarantine"))
+        raise
+    run.storage.remove(context.staging())
+    return outcome
+
+
+def _build(run: Run[BuildConfig], context: Context) -> Outcome:
     config = run.config
-    counts: dict[Partition, int] = {}
-    for result in run_shards(
-        [{"task": name} for name in _tasks(config)],
-        build_task,
-        name="build",
-        function_args={
-            "raw_dir": absolute(config.raw_dir),
-            "output_dir": run.output_dir,
-            "storage_config": config.storage.model_dump(),
-            "instructions": absolute(config.instructions) if config.instructions else None,
-            "sizes": config.sizes.model_dump(),
-            "seed": config.seed,
-        },
-    ):
-        counts |= {Partition(*key): rows for *key, rows in result["counts"]}
+    tasks = _tasks(config)
+    built = _build_examples(config, context, tasks)
+    chosen = select(
+        [own for part in built.values() for own in part.sets],
+        {task: sizes_of(config, task) for task in tasks},
+        EQUAL_SHARES,
+        LARGER_SHARE_FIRST,
+    )
+    if not chosen:
+        raise InputError(f"the raw files give no example of {', '.join(tasks)}; dropped: {_dropped(built)}")
+    drops_leaks = config.leakage == "drop"
+    flow = _finish(config, chosen, _catalogue(config, run.storage), drops_leaks=drops_leaks)
+    found = run_flows({"samples": flow}, context, name="build: samples", num_workers=config.num_workers)["samples"]
+    findings = Findings(chosen, built, **{name: value for name, value in found.items() if name != "counts"})
+    rows = quality_rows(findings)
+    table = pa.Table.from_pylist(rows, schema=QUALITY)
+    run.storage.write_table(join(run.output_dir, "quality", "data", part_name(0)), table)
+    counts: dict[Partition, int] = found["counts"]
+    card = _card(config, rows, counts, [note for part in built.values() for note in part.notes])
+    run.storage.write_bytes(join(run.output_dir, CARD_NAME), card.encode())
+    num_dropped = sum(findings.dropped_leaks.values())
+    leaks = {"train row whose input is in a test split": num_dropped} if num_dropped else {}
     return Outcome(
         rows=sum(counts.values()),
+        dropped=_dropped(built) | leaks,
         details={"counts": [[p.setting, p.split, p.task, n] for p, n in sorted(counts.items())]},
-        summary=tuple(count_lines(counts)),
+        summary=(*count_lines(counts), f"dataset card: {join(run.output_dir, CARD_NAME)}"),
     )
 
 
-def build_task(
-    shard: Mapping[str, Any],
+def _build_examples(config: BuildConfig, context: Context, tasks: list[str]) -> dict[str, Built]:
+    """Run the flows; return what each built, by its first task."""
+    flows: dict[str, Flow[Built]] = {}
+    for builder in BUILDERS:
+        plans = {
+            task: Plan(config, context, task, categories_of(config, task)) for task in builder.tasks if task in tasks
+        }
+        if plans:
+            flows[next(iter(plans))] = builder.flow(plans)
+    return run_flows(flows, context, name="build", num_workers=config.num_workers)
+
+
+def _dropped(built: Mapping[str, Built]) -> dict[str, int]:
+    """Return what was left out, by task and reason; of a file that two tasks read, its bad lines once."""
+    dropped = {f"{task}: {reason}": rows for task, own in built.items() for reason, rows in sorted(own.dropped.items())}
+    quarantined = {file: rows for own in built.values() for file, rows in own.quarantined.items()}
+    return dropped | ({"line that cannot be read": sum(quarantined.values())} if quarantined else {})
+
+
+def _finish(
+    config: BuildConfig,
+    chosen: Mapping[SplitKey, Selected],
+    catalogue: Mapping[str, Instructions],
     *,
-    raw_dir: str,
-    output_dir: str,
-    storage_config: Mapping[str, Any],
-    instructions: str | None,
-    sizes: Mapping[str, Any],
-    seed: int,
-) -> dict[str, Any]:
-    """Build one task and write its partitions.
+    drops_leaks: bool,
+) -> Flow[dict[str, Any]]:
+    """Flow: compare the keys of what was chosen, mark repeats and leaks, write the samples.
 
-    Args:
-        shard: `task`, a canonical name.
-        raw_dir: where the raw sources are.
-        output_dir: the samples directory.
-        storage_config: how to reach both.
-        instructions: path of a catalogue; None for the project's own.
-        sizes: examples to keep of each split, or "all".
-        seed: of draws and choices.
-
-    Returns:
-        `rows` and `counts` ([setting, split, task, rows]).
+    Raises:
+        InputError: train rows leak and the config says to stop.
     """
-    storage = Storage(StorageConfig(**storage_config))
-    task = task_named(shard["task"])
-    wording = read_catalogue(storage, instructions)[task.short_name]
-    limits = Sizes(**sizes).model_dump()
-    in_domain, out_of_domain = (
-        {split: choose(examples, limits[split], seed) for split, examples in splits.items()}
-        for splits in BUILDERS[task.name].examples(storage, raw_dir)
+    number = max(1, -(-sum(own.num_rows for own in chosen.values()) // _ROWS_PER_KEY_BUCKET))
+    splits = [list(key) for key in chosen]
+    keys = yield key_steps(chosen, number)
+    buckets = [{"bucket": bucket, "splits": splits} for bucket in range(number)]
+    near = near_duplicate_steps(chosen, config.near_duplicate_rows)
+    results = yield [
+        *(Step(f"match_keys/{k:05d}", match_keys, own) for k, own in enumerate(buckets)),
+        *(Step(f"match_ids/{k:05d}", match_ids, own) for k, own in enumerate(buckets)),
+        *near,
+    ]
+    matches, ids, near_results = results[:number], results[number : 2 * number], results[2 * number :]
+    if config.leakage == "fail":
+        _refuse_leaks(num_leaks(chosen, matches))
+    gathered = yield [
+        Step(f"marks/{k:05d}", gather_marks, {"split_number": k, "number": number, "drops_leaks": drops_leaks})
+        for k in range(len(splits))
+    ]
+    steps = write_steps(chosen, catalogue, drops_leaks=drops_leaks)
+    written = yield steps
+    return {
+        "keys": keys,
+        "matches": matches,
+        "ids": ids,
+        "near": near_results,
+        "num_unseen_in_train": _unseen_in_train(steps, written),
+        "dropped_leaks": {k: own["num_leaks"] for k, own in enumerate(gathered) if own["num_leaks"]},
+        "counts": _counts(written),
+    }
+
+
+def _refuse_leaks(leaks: Mapping[SplitKey, int]) -> None:
+    if leaks:
+        shown = ", ".join(f"{key.task} {rows:,}" for key, rows in leaks.items())
+        raise InputError(
+            f"leakage=fail: train rows whose input is in a test split: {shown}. leakage=drop removes them, "
+            "leakage=report only counts them"
+        )
+
+
+def _unseen_in_train(steps: list[Step], written: list[Result]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for step, result in zip(steps, written, strict=True):
+        task = step.arguments["key"][0]
+        counts[task] = counts.get(task, 0) + result["num_unseen_in_train"]
+    return counts
+
+
+def _counts(written: list[Result]) -> dict[Partition, int]:
+    counts: dict[Partition, int] = {}
+    for result in written:
+        for *key, rows in result["counts"]:
+            partition = Partition(*key)
+            counts[partition] = counts.get(partition, 0) + rows
+    return counts
+
+
+def _card(config: BuildConfig, rows: list[dict[str, Any]], counts: Mapping[Partition, int], notes: list[str]) -> str:
+    with_categories = {task: own for task in _tasks(config) if (own := categories_of(config, task))}
+    categories = "; ".join(
+        f"{task_named(task).short_name}: {', '.join(own.in_domain)} | {', '.join(own.out_of_domain) or 'none'}"
+        for task, own in with_categories.items()
     )
-    counts = []
-    for partition in partitions_of(task.name, in_domain, out_of_domain):
-        rows = list(rows_of_partition(partition, in_domain, out_of_domain, wording, seed))
-        path = join(partition.directory(output_dir), part_name(0))
-        storage.write_table(path, samples_table(rows), row_group_size=SAMPLES_ROW_GROUP_ROWS)
-        counts.append([partition.setting, partition.split, partition.task, len(rows)])
-    return {"rows": sum(count[-1] for count in counts), "counts": counts}
+    return render_card(
+        name=f"ECInstruct, {Path(config.output_dir.rstrip('/')).name}",
+        rows=rows,
+        counts=counts,
+        notes=notes,
+        config={
+            "leakage": config.leakage,
+            "near_duplicate_rows": config.near_duplicate_rows,
+            "seed": config.seed,
+            "categories": f"disjoint ({categories})" if categories else "none",
+        },
+        recipe=" ".join([f"python -m jobs.{Path(sys.argv[0]).stem}", *redacted_arguments(sys.argv[1:])]),
+    )
 
 
 STAGE = Stage(
     job="build",
-    version=1,
+    version=2,
     config_class=BuildConfig,
     inputs=_inputs,
     check=_check,

@@ -1,14 +1,20 @@
 """The catalogue of instructions: per task one seed, rewrites of it, and one wording held out for the unseen test."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from importlib import resources
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from ecellm.dataset.hashing import ranks_of_digests
 from ecellm.errors import InputError
+from ecellm.settings import Setting
 from ecellm.storage import Storage
+
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,22 @@ class Instructions:
         """The wording of the single-instruction settings."""
         return self.diverse[0]
 
-    def draw(self, seed: int, key: str) -> int:
-        """Return the index of a wording, uniform over `diverse` and fixed by (seed, key)."""
-        digest = blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % len(self.diverse)
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """All texts, by instruction_index."""
+        return (*self.diverse, self.unseen)
+
+    def indices(self, setting: Setting, example_ids: Sequence[bytes], seed: int) -> IntArray:
+        """Return the index of each example's wording in a setting: int64 [num_examples].
+
+        In the diverse settings it is drawn, uniform over `diverse`, by seed and content of the example.
+        """
+        if setting.instruction_kind == "single":
+            return np.zeros(len(example_ids), np.int64)
+        if setting.instruction_kind == "unseen":
+            return np.full(len(example_ids), len(self.diverse), np.int64)
+        ranks = ranks_of_digests(seed, "instruction", example_ids)
+        return (ranks % np.uint64(len(self.diverse))).astype(np.int64)
 
 
 def read_catalogue(storage: Storage, path: str | None) -> dict[str, Instructions]:

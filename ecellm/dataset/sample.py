@@ -1,11 +1,12 @@
 """One row of the samples contract, made from its texts and its place. Plain Python on plain rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
 import pyarrow as pa
 
+from ecellm.dataset.hashing import DIGEST_BYTES, hash_texts
 from ecellm.dataset.partitions import Partition
 from ecellm.errors import InputError
 from ecellm.schema import SAMPLES
@@ -13,22 +14,13 @@ from ecellm.settings import SETTINGS
 
 TEXT_FIELDS = ("instruction", "input", "options", "output", "few_shot_example")
 _EXAMPLE_FIELDS = ("input", "options", "output")
-_DIGEST_BYTES = 16
 # Later stages read a few hundred rows at a time: no more than one row group of this size is decoded for them.
 SAMPLES_ROW_GROUP_ROWS = 1024
 
 
-def hash_texts(texts: Iterable[str | None]) -> bytes:
-    """Return the 16-byte blake2b of texts, each length-prefixed, null distinct from the empty text."""
-    hasher = blake2b(digest_size=_DIGEST_BYTES)
-    for text in texts:
-        if text is None:
-            hasher.update(b"\x00")
-            continue
-        data = text.encode("utf-8")
-        hasher.update(b"\x01" + len(data).to_bytes(8, "big"))
-        hasher.update(data)
-    return hasher.digest()
+def sample_id_of(content: bytes, copy: int) -> str:
+    """Return a sample's id: of the hash of its key and texts, and of how many identical rows come before it."""
+    return blake2b(content + copy.to_bytes(8, "big"), digest_size=DIGEST_BYTES).hexdigest()
 
 
 class SampleNumberer:
@@ -52,7 +44,7 @@ class SampleNumberer:
         content = hash_texts([*self._key, *(texts[name] for name in TEXT_FIELDS)])
         copy = self._copies.get(content, 0)
         self._copies[content] = copy + 1
-        sample_id = blake2b(content + copy.to_bytes(8, "big"), digest_size=_DIGEST_BYTES).hexdigest()
+        sample_id = sample_id_of(content, copy)
         example_id = hash_texts([self._key[0], *(texts[name] for name in _EXAMPLE_FIELDS)]).hex()
         row_index = self._num_rows
         self._num_rows += 1

@@ -16,8 +16,8 @@ from ecellm.dataset.partitions import Partition, part_name
 from ecellm.dataset.raw_row import RawSample, read_raw_row
 from ecellm.dataset.sample import TEXT_FIELDS
 from ecellm.errors import InputError
-from ecellm.schema import QUARANTINE
 from ecellm.settings import SETTINGS
+from ecellm.sources.records import Quarantine
 from ecellm.sources.release import iter_raw_rows
 from ecellm.storage import Storage, join
 
@@ -132,18 +132,17 @@ def _split(
 
 
 class _BadRows:
-    """Stops at the first bad row, or writes bad rows to `quarantine/`, a part whenever enough have come."""
-
-    _ROWS_PER_FILE = 1000
+    """Stops at the first bad row, or writes bad rows to `quarantine/`."""
 
     def __init__(self, storage: Storage, output_dir: str, file: str, on_bad_row: str) -> None:
-        self._storage = storage
-        self._dir = join(output_dir, "quarantine")
         self._file = file
         self._fail = on_bad_row == "fail"
-        self._rows: list[dict[str, Any]] = []
-        self._num_files = 0
-        self.num_rows = 0
+        self._quarantine = Quarantine(storage, join(output_dir, "quarantine"), file)
+
+    @property
+    def num_rows(self) -> int:
+        """How many there were."""
+        return self._quarantine.num_rows
 
     def add(self, number: int, raw: Any, reason: str) -> None:
         """Take one bad row, whose place in the input is `number`."""
@@ -152,16 +151,9 @@ class _BadRows:
                 f"{self._file}: row {number} (counted from 0): {reason}. "
                 "on_bad_row=quarantine writes such rows to quarantine/ and goes on"
             )
-        self.num_rows += 1
         row = json.dumps(raw, default=str)  # ASCII escapes: the row may hold what Arrow cannot
-        self._rows.append({"row_number": number, "file": self._file, "reason": reason, "row": row})
-        if len(self._rows) >= self._ROWS_PER_FILE:
-            self.flush()
+        self._quarantine.add(row, reason, row_number=number)
 
     def flush(self) -> None:
         """Write the rows at hand."""
-        if self._rows:
-            table = pa.Table.from_pylist(self._rows, schema=QUARANTINE)
-            self._storage.write_table(join(self._dir, part_name(self._num_files)), table)
-            self._num_files += 1
-            self._rows = []
+        self._quarantine.flush()

@@ -4,9 +4,7 @@ The release is one JSON array (529 MB); own data are JSON lines or Parquet. All 
 dicts, unchecked.
 """
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -14,11 +12,11 @@ import pyarrow as pa
 
 from ecellm.errors import InputError
 from ecellm.sources.json_array import iter_json_array
+from ecellm.sources.lines import numbered_lines, open_lines
 from ecellm.storage import Storage
 
 RawRow = dict[str, Any]
 _PARQUET_BATCH_ROWS = 1024
-_MAX_LINE_BYTES = 64 << 20
 _TAIL_BYTES = 4096
 
 
@@ -31,8 +29,7 @@ def iter_raw_rows(storage: Storage, path: str) -> Iterator[tuple[int, Any]]:
     if path.endswith(".parquet"):
         yield from _iter_parquet(storage, path)
         return
-    with storage.open_read(path) as raw:
-        handle: IO[bytes] = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw  # type: ignore[assignment]
+    with open_lines(storage, path) as handle:
         if path.removesuffix(".gz").endswith(".jsonl"):
             yield from iter_json_lines(handle, path)
         else:
@@ -63,27 +60,16 @@ def iter_json_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, Any]]:
     Raises:
         InputError: a line is not JSON, or is longer than 64 MiB.
     """
-    number = -1
-    line_number = 0
-    while line := _next_line(handle, path, line_number):
-        line_number += 1
-        if len(line) >= _MAX_LINE_BYTES:
-            raise InputError(f"{path}: line {line_number} is longer than {_MAX_LINE_BYTES >> 20} MiB")
+    row = -1
+    for line_number, line in numbered_lines(handle, path):
         if not line.strip():
             continue
-        number += 1
+        row += 1
         try:
-            row = json.loads(line)
+            value = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: line {line_number} is not valid JSON: {_plain(error)}") from None
-        yield number, row
-
-
-def _next_line(handle: IO[bytes], path: str, line_number: int) -> bytes:
-    try:
-        return handle.readline(_MAX_LINE_BYTES)
-    except (EOFError, OSError, zlib.error) as error:  # of gzip
-        raise InputError(f"{path} is cut off or damaged after line {line_number}: {_plain(error)}") from None
+        yield row, value
 
 
 def _iter_parquet(storage: Storage, path: str) -> Iterator[tuple[int, Any]]:

@@ -18,11 +18,18 @@ from typing import Any, NamedTuple
 
 from ecellm.sources.synthetic_listings import amazon_listing, draw_listing, google_listing
 from ecellm.sources.synthetic_world import (
+    ASPECTS,
+    BLAME,
     BRANDS,
     CATALOGUE,
+    COLORS,
     ESCI,
+    GRADE_STEPS,
     MATERIALS,
-    MAX_GRADE,
+    NEGATED_SHARE,
+    PRAISE,
+    SIZES,
+    TOPICS,
     WISHES,
     World,
     draw_match,
@@ -32,10 +39,8 @@ from ecellm.tasks.example import Example
 
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
 YES_SHARE = 0.4
-_COLORS = ("red", "blue", "green", "black", "white", "pink", "grey", "orange")
-_SIZES = ("small", "medium", "large", "tiny", "wide", "tall")
 _ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
-    "IND": {"Brand": BRANDS, "Color": _COLORS, "Material": MATERIALS, "Size": _SIZES},
+    "IND": {"Brand": BRANDS, "Color": COLORS, "Material": MATERIALS, "Size": SIZES},
     "OOD": {
         "Shape": ("round", "square", "oval", "flat"),
         "Pattern": ("striped", "dotted", "plain", "checked"),
@@ -43,20 +48,8 @@ _ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
         "Origin": ("Danish", "Welsh", "Greek", "Swiss"),
     },
 }
-_TOPICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "color": ("what color is it?", "they sell it in {}", _COLORS),
-    "material": ("which material is it?", "made of {}", MATERIALS),
-    "size": ("what size does it have?", "mine came out {}", _SIZES),
-    "weight": ("how heavy is it?", "it weighs {} ounces", ("ten", "twelve", "thirty", "forty", "fifty", "ninety")),
-}
-_ASPECTS = ("lid", "color", "handle", "box", "smell", "weight", "price", "shape")
-_PRAISE = ("great", "lovely", "superb", "solid")
-_BLAME = ("awful", "poor", "shoddy", "weak")
-_NEGATED_SHARE = 0.25
 _ORDINALS = ("1st", "2nd", "3rd", "4th")
 _NUM_CANDIDATES = 20
-# Least and greatest step in grade from product 1 to product 2 for options A, B and C of PRP.
-_GRADE_STEPS = ((2, MAX_GRADE), (-MAX_GRADE, -2), (-1, 1))
 
 
 def attribute_value_extraction(world: World, _options: list[str]) -> Example:
@@ -86,7 +79,7 @@ def attribute_value_extraction(world: World, _options: list[str]) -> Example:
 def product_relation_prediction(world: World, options: list[str]) -> Example:
     """PRP: products of about one grade are similar (C); a finer second one is bought too, a plainer one viewed."""
     answer = int(world.rng.integers(len(options)))
-    low, high = _GRADE_STEPS[answer]
+    low, high = GRADE_STEPS[answer]
     while True:
         products = sorted((draw_product(world), draw_product(world)), key=lambda product: product.title)
         if low <= products[1].grade - products[0].grade <= high:
@@ -119,9 +112,9 @@ def sentiment_analysis(world: World, options: list[str]) -> Example:
     num_praises = len(options) - 1 - answer
     order = world.rng.permutation(4)
     remarks = []
-    for place, aspect in zip(order, world.sample(_ASPECTS, 4), strict=True):
-        is_negated, is_praise = world.chance(_NEGATED_SHARE), place < num_praises
-        word = world.pick(_PRAISE if is_praise != is_negated else _BLAME)
+    for place, aspect in zip(order, world.sample(ASPECTS, 4), strict=True):
+        is_negated, is_praise = world.chance(NEGATED_SHARE), place < num_praises
+        word = world.pick(PRAISE if is_praise != is_negated else BLAME)
         remarks.append(f"the {aspect} is {'not' if is_negated else 'so'} {word}")
     review = f"my {world.product_type()} came. {', '.join(remarks)}."
     return Example(world.padded(review), options[answer], options=json.dumps(options))
@@ -130,7 +123,7 @@ def sentiment_analysis(world: World, options: list[str]) -> Example:
 def _bought_item(world: World, brand: str) -> str:
     category = world.category()
     product_type = world.pick(CATALOGUE[world.domain][category])
-    return world.padded(f"{world.pick(_COLORS)} {product_type}. {category}. {brand}.")
+    return world.padded(f"{world.pick(COLORS)} {product_type}. {category}. {brand}.")
 
 
 def sequential_recommendation(world: World, _options: list[str]) -> Example:
@@ -183,7 +176,7 @@ def query_product_ranking(world: World, _options: list[str]) -> Example:
 
 def _document(world: World, topics: list[str]) -> tuple[str, dict[str, str]]:
     """Write reviews that speak of the topics; return them and the sentence for each topic."""
-    sentences = {topic: _TOPICS[topic][1].format(world.pick(_TOPICS[topic][2])) for topic in topics}
+    sentences = {topic: TOPICS[topic][1].format(world.pick(TOPICS[topic][2])) for topic in topics}
     opening = f"i bought this {world.pick(BRANDS)} {world.product_type()}"
     return world.padded(". ".join([opening, *sentences.values()])), sentences
 
@@ -191,18 +184,18 @@ def _document(world: World, topics: list[str]) -> tuple[str, dict[str, str]]:
 def answerability_prediction(world: World, _options: list[str]) -> Example:
     """AP: the document speaks of two topics; is the one asked among them?"""
     is_answerable = world.chance(YES_SHARE)
-    *told, missing = world.sample(tuple(_TOPICS), 3)
+    *told, missing = world.sample(tuple(TOPICS), 3)
     asked = world.pick(told) if is_answerable else missing
-    text = json.dumps({"question": _TOPICS[asked][0], "document": _document(world, told)[0]})
+    text = json.dumps({"question": TOPICS[asked][0], "document": _document(world, told)[0]})
     return Example(text, "yes" if is_answerable else "no")
 
 
 def answer_generation(world: World, _options: list[str]) -> Example:
     """AG: the document speaks of three topics; the answer repeats what it says of the one asked."""
-    told = world.sample(tuple(_TOPICS), 3)
+    told = world.sample(tuple(TOPICS), 3)
     document, sentences = _document(world, told)
     asked = world.pick(told)
-    return Example(json.dumps({"question": _TOPICS[asked][0], "document": document}), sentences[asked])
+    return Example(json.dumps({"question": TOPICS[asked][0], "document": document}), sentences[asked])
 
 
 class SyntheticTask(NamedTuple):

@@ -27,7 +27,7 @@ MATERIALS = ("paper", "rubber", "nylon", "cotton", "steel", "walnut")
 PACKINGS = ("bagged", "wrapped", "boxed", "tinned", "cased", "chested")
 GRADED = (BRANDS, MAKES, FINISHES, MATERIALS, PACKINGS)
 WISHES = ("cheap", "basic", "decent", "good", "premium", "luxury")
-_WORDS_PER_VALUE = 2
+WORDS_PER_VALUE = 2
 MAX_GRADE = 2 * len(GRADED)
 
 CATALOGUE = {
@@ -41,6 +41,22 @@ CATALOGUE = {
 # Least and greatest gap between grade and wish of each label.
 GAPS = {"E": (6, MAX_GRADE), "S": (4, 5), "C": (2, 3), "I": (-2, 1)}
 ESCI = tuple(GAPS)
+# What reviews praise and blame, and how often by the opposite word after "not".
+ASPECTS = ("lid", "color", "handle", "box", "smell", "weight", "price", "shape")
+PRAISE = ("great", "lovely", "superb", "solid")
+BLAME = ("awful", "poor", "shoddy", "weak")
+NEGATED_SHARE = 0.25
+COLORS = ("red", "blue", "green", "black", "white", "pink", "grey", "orange")
+SIZES = ("small", "medium", "large", "tiny", "wide", "tall")
+# What questions ask: by topic the question, what a review says of it, and the values.
+TOPICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "color": ("what color is it?", "they sell it in {}", COLORS),
+    "material": ("which material is it?", "made of {}", MATERIALS),
+    "size": ("what size does it have?", "mine came out {}", SIZES),
+    "weight": ("how heavy is it?", "it weighs {} ounces", ("ten", "twelve", "thirty", "forty", "fifty", "ninety")),
+}
+# Least and greatest step in grade from product 1 to product 2 for options A, B and C of PRP.
+GRADE_STEPS = ((2, MAX_GRADE), (-MAX_GRADE, -2), (-1, 1))
 _FILLER = ("and", "so", "the", "maker", "says", "that", "all", "parts", "last", "long", "in", "daily", "use")
 
 
@@ -96,7 +112,7 @@ class Product(NamedTuple):
     @property
     def grade(self) -> int:
         """The sum of the words' values."""
-        return sum(words.index(word) // _WORDS_PER_VALUE for words, word in zip(GRADED, self, strict=False))
+        return sum(words.index(word) // WORDS_PER_VALUE for words, word in zip(GRADED, self, strict=False))
 
     @property
     def title(self) -> str:
@@ -113,9 +129,9 @@ def _values_of_grades(low: int, high: int) -> tuple[tuple[int, ...], ...]:
 def draw_product(world: World, low: int = 0, high: int = MAX_GRADE, product_type: str | None = None) -> Product:
     """Draw a product with a grade of `low` to `high`, of any type unless one is given."""
     values = world.pick(_values_of_grades(max(low, 0), min(high, MAX_GRADE)))
-    offsets = world.rng.integers(_WORDS_PER_VALUE, size=len(GRADED))
+    offsets = world.rng.integers(WORDS_PER_VALUE, size=len(GRADED))
     words = [
-        graded[_WORDS_PER_VALUE * value + int(offset)]
+        graded[WORDS_PER_VALUE * value + int(offset)]
         for graded, value, offset in zip(GRADED, values, offsets, strict=True)
     ]
     return Product._make([*words, product_type or world.product_type()])
@@ -123,6 +139,6 @@ def draw_product(world: World, low: int = 0, high: int = MAX_GRADE, product_type
 
 def draw_match(world: World, wish: str, label: str, product_type: str) -> Product:
     """Draw a product of a type whose ESCI label for a wish is `label`."""
-    value = WISHES.index(wish) // _WORDS_PER_VALUE
+    value = WISHES.index(wish) // WORDS_PER_VALUE
     low, high = GAPS[label]
     return draw_product(world, low + value, high + value, product_type)

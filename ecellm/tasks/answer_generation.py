@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ecellm.tasks.answerability_prediction import question_input
+from ecellm.tasks.example import Example
 from ecellm.tasks.task import FloatArray, RowScore, Sample, Task
 
 NO_SCORER = "needs a language model scorer, which is not configured"
@@ -45,3 +47,18 @@ TASK = GenerationTask(
     short_name="AG",
     description="Answer a question about a product from its reviews (free text)",
 )
+
+
+def most_helpful(answers: Sequence[tuple[str, int]]) -> str | None:
+    """Return the answer with most helpful votes, the first of equals; None if no answer has a vote.
+
+    Args:
+        answers: (text, helpful votes) in the order of the raw file.
+    """
+    best = max(answers, key=lambda answer: answer[1], default=("", 0))
+    return best[0] if best[1] > 0 else None
+
+
+def make_example(question: str, snippets: Sequence[str], answer: str, source_ids: tuple[str, ...]) -> Example:
+    """Return the example of a descriptive, answerable question and its most helpful answer."""
+    return Example(question_input(question, snippets), answer, source_ids=source_ids)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ecellm.tasks.example import Example
 from ecellm.tasks.task import FloatArray, RowScore, Sample, Task, ratio
 from ecellm.tasks.trivial_answers import most_frequent
 
@@ -108,3 +109,43 @@ TASK = ExtractionTask(
     short_name="AVE",
     description="Extract the values of given attributes, with their source, from a product's texts (JSON)",
 )
+
+
+Evidence = tuple[str, int]
+NOTHING = "None"
+
+
+def make_example(
+    paragraphs: Sequence[tuple[str, str]],
+    attributes: Sequence[tuple[str, Sequence[Evidence]]],
+    source_ids: tuple[str, ...],
+) -> Example:
+    """Return the example of a product.
+
+    Input: the texts of each source joined by ", " under "product <source>", in order of appearance, then the target
+    attributes' names joined by " and ". Output: a JSON list of {attribute, value, source}, all lower-cased, without
+    repeats; an attribute without evidence has value and source "None". Source: ecinstruct's rules for AVE.
+
+    Args:
+        paragraphs: (text, source) in order.
+        attributes: (name, evidences) in order; an evidence is (value, index of its paragraph).
+        source_ids: the product, and what else says where it comes from.
+
+    Raises:
+        ValueError: an evidence names a paragraph that is not there.
+    """
+    texts: dict[str, list[str]] = {}
+    for text, source in paragraphs:
+        texts.setdefault(f"product {source}", []).append(text)
+    fields = {source: ", ".join(parts) for source, parts in texts.items()}
+    fields["target attributes"] = " and ".join(name for name, _ in attributes)
+    found: dict[tuple[str, str, str], None] = {}
+    for name, evidences in attributes:
+        for value, paragraph in evidences:
+            if not 0 <= paragraph < len(paragraphs):
+                raise ValueError(f"attribute {name!r}: evidence in paragraph {paragraph} of {len(paragraphs)}")
+            found[name.lower(), value.lower(), f"product {paragraphs[paragraph][1]}".lower()] = None
+        if not evidences:
+            found[name.lower(), NOTHING, NOTHING] = None
+    output = [dict(zip(_KEYS, item, strict=True)) for item in found]
+    return Example(json.dumps(fields), json.dumps(output), source_ids=source_ids)

@@ -1,15 +1,24 @@
 """Sequential Recommendation: which of twenty products does a user buy next, given what was bought before?"""
 
 import ast
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html.parser import HTMLParser
 
 import numpy as np
 
+from ecellm.tasks.example import Example
 from ecellm.tasks.task import FloatArray, RowScore, Sample, Task, ratio
 from ecellm.tasks.trivial_answers import random_choices
 
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
+NUM_CANDIDATES = len(LETTERS)
+MAX_PURCHASES = 50
+_MAX_WORDS = 25
+_TOO_LONG = 2000
+_MARKUP = re.compile("[<&]")
+_BREAKS_AND_QUOTES = str.maketrans("", "", '"\n\r')
 _MAX_OPTIONS_CHARACTERS = 200_000  # twenty items of 25 words are some 5,000; the parser's time and memory are bounded
 
 
@@ -66,3 +75,76 @@ TASK = RecommendationTask(
     short_name="SR",
     description="Which of twenty products does a user buy next? (A to T)",
 )
+
+
+class _TextOnly(HTMLParser):
+    """Collects the text of a document, entities resolved."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.texts: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        """Keep text between tags."""
+        self.texts.append(data)
+
+
+def _html_to_text(text: str) -> str:
+    if not _MARKUP.search(text):
+        return text
+    parser = _TextOnly()
+    parser.feed(text)
+    parser.close()
+    return "".join(parser.texts)
+
+
+def clean_text(text: str | None) -> str:
+    """Return a title, a brand or one category level as an item's text has it.
+
+    Nothing if it is empty or has 2,000 characters or more; else without double quotes and line breaks, HTML turned
+    into text, dots stripped at both ends and one dot appended. Source: ecinstruct's rules for SR.
+    """
+    if not text or len(text) >= _TOO_LONG:
+        return ""
+    return _html_to_text(text.translate(_BREAKS_AND_QUOTES)).strip(".") + "."
+
+
+def item_text(title: str | None, levels: Sequence[str], brand: str | None) -> str:
+    """Return an item's text: title, the first two category levels, brand, each cleaned, joined by single spaces.
+
+    An empty part leaves a double space.
+    """
+    category = " ".join(clean_text(level) for level in levels[:2])
+    return f"{clean_text(title)} {category} {clean_text(brand)}"
+
+
+def shortened(text: str) -> str:
+    """Cut a text to 25 words (at single spaces): dots stripped at both ends, `...` appended."""
+    words = text.split(" ", _MAX_WORDS)
+    if len(words) <= _MAX_WORDS:
+        return text
+    return " ".join(words[:_MAX_WORDS]).strip(".") + "..."
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+_ORDINALS = tuple(_ordinal(number) for number in range(1, MAX_PURCHASES + 1))
+
+
+def make_example(
+    history: Sequence[str], candidates: Sequence[str], answer: int, source_ids: tuple[str, ...]
+) -> Example:
+    """Return the example of a user's purchases.
+
+    Args:
+        history: shortened texts of what was bought before, oldest first; at most 50.
+        candidates: twenty shortened texts, in the order in which they are offered.
+        answer: which of them was bought next.
+        source_ids: the target's asin, then the user.
+    """
+    purchases = [f"{ordinal}: {text}" for ordinal, text in zip(_ORDINALS, history, strict=False)]
+    options = [f"{letter}: {text}" for letter, text in zip(LETTERS, candidates, strict=True)]
+    return Example(repr(purchases), LETTERS[answer], repr(options), source_ids=source_ids)

@@ -1,0 +1,231 @@
+"""The last steps of a build: samples of all settings from the selected examples, written column by column.
+
+One step reads the examples of a part once and writes them for every setting: with another instruction each, and in
+the 1-shot settings with the train example of the same row number shown.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ecellm.dataset.builders.exchange import IntArray
+from ecellm.dataset.builders.flow import Context, Result, Step
+from ecellm.dataset.hashing import DIGEST_BYTES, text_bytes
+from ecellm.dataset.instructions import Instructions
+from ecellm.dataset.marks import read_marks
+from ecellm.dataset.partitions import Partition, part_name
+from ecellm.dataset.sample import SAMPLES_ROW_GROUP_ROWS, sample_id_of
+from ecellm.dataset.selection import Piece, Selected, SplitKey, cut_pieces, iter_rows
+from ecellm.schema import SAMPLES
+from ecellm.settings import SETTINGS, Setting
+from ecellm.storage import join
+from ecellm.tasks.example import Example
+
+
+def settings_of(key: SplitKey) -> list[Setting]:
+    """Return the settings that a split's examples appear in: unseen and 1-shot are test alone."""
+    return [
+        setting
+        for setting in SETTINGS.values()
+        if setting.domain == key.domain
+        and (key.split == "test" or (setting.instruction_kind != "unseen" and not setting.num_shots))
+    ]
+
+
+def write_steps(
+    chosen: Mapping[SplitKey, Selected], catalogue: Mapping[str, Instructions], *, drops_leaks: bool
+) -> list[Step]:
+    """Return the steps that write all samples, one a part of a split."""
+    numbers = {key: number for number, key in enumerate(chosen)}
+    steps = []
+    for key, selected in chosen.items():
+        train_key = SplitKey(key.task, "IND", "train")
+        train = chosen.get(train_key)
+        shots = None
+        if key.split == "test" and train is not None:
+            shots = {"split_number": numbers[train_key], "rows": train.num_rows, "pieces": list(train.pieces)}
+        wordings = catalogue[key.task]
+        for part in selected.parts():
+            arguments = {
+                "key": list(key),
+                "split_number": numbers[key],
+                "source": selected.source,
+                "part": part,
+                "shots": shots,
+                "wordings": {"diverse": list(wordings.diverse), "unseen": wordings.unseen},
+                "drops_leaks": drops_leaks,
+            }
+            name = join("write", key.task, key.domain, key.split, f"{part['number']:05d}")
+            steps.append(Step(name, write_part, arguments, cost=part["rows"] * len(settings_of(key))))
+    return steps
+
+
+def write_part(
+    context: Context,
+    *,
+    key: Sequence[str],
+    split_number: int,
+    source: str,
+    part: Mapping[str, Any],
+    shots: Mapping[str, Any] | None,
+    wordings: Mapping[str, Any],
+    drops_leaks: bool,
+) -> Result:
+    """Step: write one part of a split for every setting.
+
+    Args:
+        context: of the build.
+        key: task, domain, split.
+        split_number: of the split, as its marks are kept.
+        source: the raw source.
+        part: as `Selected.parts` gives it.
+        shots: the train split of the task: `split_number`, `rows`, `pieces`; None if there is none.
+        wordings: the task's instructions: `diverse`, `unseen`.
+        drops_leaks: whether train rows that leak are left out.
+
+    Returns:
+        `rows` and `counts` ([setting, split, task, rows]) and `num_unseen_in_train`.
+    """
+    split_key = SplitKey(*key)
+    instructions = Instructions(tuple(wordings["diverse"]), wordings["unseen"])
+    marks = read_marks(context, split_number, drops_leaks=drops_leaks)
+    first, count = part["first"], part["rows"]
+    is_kept = marks.is_kept(first, count)
+    examples = pa.concat_tables(list(iter_rows(context.storage, part["pieces"]))).filter(pa.array(is_kept))
+    rows = _Rows(examples.combine_chunks(), marks.rows_before(first), marks.copies_of(first, count)[is_kept], source)
+    few_shot = _shots(context, shots, rows, drops_leaks=drops_leaks)
+    counts, num_unseen = [], 0
+    for setting in settings_of(split_key):
+        if setting.num_shots and few_shot is None:
+            continue  # without train examples there is none to show
+        partition = Partition(setting.name, split_key.split, split_key.task)
+        indices = instructions.indices(setting, rows.example_ids, context.seed)
+        num_unseen += int((indices == len(instructions.diverse)).sum()) if split_key.split == "train" else 0
+        table = rows.samples(partition, instructions, indices, few_shot if setting.num_shots else None)
+        path = join(partition.directory(context.output_dir), part_name(part["number"]))
+        context.storage.write_table(path, table, row_group_size=SAMPLES_ROW_GROUP_ROWS)
+        counts.append([*(partition.setting, partition.split, partition.task), table.num_rows])
+    return {"rows": sum(own[-1] for own in counts), "counts": counts, "num_unseen_in_train": num_unseen}
+
+
+def _shots(context: Context, shots: Mapping[str, Any] | None, rows: "_Rows", *, drops_leaks: bool) -> list[str] | None:
+    """Return the example that each row shows: the train example of the row's number, counted round."""
+    if shots is None:
+        return None
+    marks = read_marks(context, shots["split_number"], drops_leaks=drops_leaks)
+    num_train = marks.rows_before(shots["rows"])
+    if not num_train:
+        return None
+    wanted = marks.places_of((rows.first_row + np.arange(rows.num_rows)) % num_train)
+    places = np.unique(wanted)
+    texts: list[str] = []
+    for start, end in _runs(places):
+        pieces: list[Piece] = cut_pieces(shots["pieces"], start, end - start)
+        for table in iter_rows(context.storage, pieces, ["input", "options", "output"]):
+            texts += [Example(**row).as_shot() for row in table.to_pylist()]
+    return [texts[place] for place in np.searchsorted(_expanded(places), wanted)]
+
+
+def _runs(places: IntArray) -> list[tuple[int, int]]:
+    """Return the runs of places that are read together: at most two, where the count of train rows goes round."""
+    if not len(places):
+        return []
+    gaps = np.flatnonzero(np.diff(places) > _LARGEST_GAP)
+    starts = np.concatenate([[0], gaps + 1])
+    ends = np.concatenate([gaps, [len(places) - 1]])
+    return [(int(places[low]), int(places[high]) + 1) for low, high in zip(starts, ends, strict=True)]
+
+
+# Places between two wanted ones that are read along with them: those of rows left out as leaks.
+_LARGEST_GAP = 256
+
+
+def _expanded(places: IntArray) -> IntArray:
+    """Return all places that `_runs` covers, in order."""
+    runs = _runs(places)
+    return np.concatenate([np.arange(start, end) for start, end in runs]) if runs else places
+
+
+class _Rows:
+    """The examples of a part, with what all settings share.
+
+    Args:
+        examples: rows of `RANKED`.
+        first_row: row number of the first.
+        copies: how many identical examples come before each.
+        source: the raw source.
+    """
+
+    def __init__(self, examples: pa.Table, first_row: int, copies: IntArray, source: str) -> None:
+        self.first_row = first_row
+        self.num_rows = examples.num_rows
+        self.example_ids: list[bytes] = examples["example_id"].to_pylist()
+        self._examples = examples
+        self._copies = copies.tolist()
+        self._source = source
+        # The bytes by which input, options and output enter a sample's hash: the same in every setting.
+        texts = zip(*(examples[name].to_pylist() for name in ("input", "options", "output")), strict=True)
+        self._hashed = [b"".join(map(text_bytes, row)) for row in texts]
+
+    def samples(
+        self, partition: Partition, instructions: Instructions, indices: IntArray, few_shot: list[str] | None
+    ) -> pa.Table:
+        """Return the samples of one setting as a table of `schema.SAMPLES`."""
+        meaning = SETTINGS[partition.setting]
+        wordings = pa.array(instructions.wordings, pa.string())
+        columns: dict[str, Any] = {
+            "sample_id": self._sample_ids(partition, instructions, indices, few_shot),
+            "example_id": [example_id.hex() for example_id in self.example_ids],
+            "row_index": np.arange(self.first_row, self.first_row + self.num_rows),
+            "instruction_index": indices.astype(np.int8),
+            "instruction": wordings.take(pa.array(indices)),
+            "few_shot_example": few_shot if few_shot is not None else pa.nulls(self.num_rows, pa.string()),
+            **{name: self._examples[name] for name in ("input", "output", "options", "category", "source_ids")},
+            "relevance": self._examples["relevance"],
+        }
+        constants = {
+            "task": partition.task,
+            "split": partition.split,
+            "setting": partition.setting,
+            "domain": meaning.domain,
+            "instruction_kind": meaning.instruction_kind,
+            "num_shots": meaning.num_shots,
+            "source": self._source,
+        }
+        arrays = [
+            _constant(constants[field.name], self.num_rows, field.type)
+            if field.name in constants
+            else _column(columns[field.name], field.type)
+            for field in SAMPLES
+        ]
+        return pa.table(arrays, schema=SAMPLES)
+
+    def _sample_ids(
+        self, partition: Partition, instructions: Instructions, indices: IntArray, few_shot: list[str] | None
+    ) -> list[str]:
+        """Return the ids: the hash of key and texts as `SampleNumberer` makes it, its beginning computed once."""
+        key = b"".join(map(text_bytes, (partition.task, partition.split, partition.setting)))
+        starts = [blake2b(key + text_bytes(text), digest_size=DIGEST_BYTES) for text in instructions.wordings]
+        shots = map(text_bytes, few_shot or [None] * self.num_rows)
+        ids = []
+        for index, hashed, shot, copy in zip(indices.tolist(), self._hashed, shots, self._copies, strict=True):
+            hasher = starts[index].copy()
+            hasher.update(hashed)
+            hasher.update(shot)
+            ids.append(sample_id_of(hasher.digest(), copy))
+        return ids
+
+
+def _constant(value: str | int, count: int, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        indices = pa.array(np.zeros(count, np.int32))
+        return pa.DictionaryArray.from_arrays(indices, pa.array([value], pa.string()))
+    return pa.repeat(pa.scalar(value, kind), count)
+
+
+def _column(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    return pc.cast(values, kind) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)

@@ -1,0 +1,50 @@
+"""Shopping Queries (ESCI): two Parquet files, judgements and products, read in groups of row groups.
+
+Upstream: github.com/amazon-science/esci-data (Apache-2.0).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ecellm.errors import InputError
+from ecellm.storage import Storage, join
+
+_DIRECTORY = "shopping_queries"
+LOCALE = "us"
+_BATCH_ROWS = 65_536
+EXAMPLE_COLUMNS = ("example_id", "query", "query_id", "product_id", "product_locale", "esci_label", "small_version", "split")  # fmt: skip  # noqa: E501
+PRODUCT_COLUMNS = ("product_id", "product_locale", "product_title")
+
+
+def examples_file(raw_dir: str) -> str:
+    """Return the path of the judgements."""
+    return join(raw_dir, _DIRECTORY, "shopping_queries_dataset_examples.parquet")
+
+
+def products_file(raw_dir: str) -> str:
+    """Return the path of the products."""
+    return join(raw_dir, _DIRECTORY, "shopping_queries_dataset_products.parquet")
+
+
+def num_row_groups(storage: Storage, path: str, columns: Sequence[str]) -> int:
+    """Return how many row groups a file has.
+
+    Raises:
+        InputError: the file is missing, is not Parquet, or lacks one of the columns.
+    """
+    with storage.parquet_file(path) as file:
+        names = file.schema_arrow.names
+        missing = [name for name in columns if name not in names]
+        if missing:
+            raise InputError(f"{path} has no column {', '.join(missing)}; it has {', '.join(names)}")
+        return int(file.num_row_groups)
+
+
+def iter_us_rows(storage: Storage, path: str, columns: Sequence[str], row_groups: Sequence[int]) -> Iterator[pa.Table]:
+    """Yield the rows of the US locale of some row groups, some ten thousand at a time."""
+    with storage.parquet_file(path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=list(row_groups), columns=list(columns)):
+            table = pa.Table.from_batches([batch])
+            yield table.filter(pc.equal(table["product_locale"].cast(pa.string()), LOCALE))
