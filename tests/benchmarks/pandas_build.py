@@ -4,12 +4,13 @@
 
 What goes in: the Amazon Review files of a local raw directory (the paper's categories). What comes out: every sample of
 all eight settings, one zstd Parquet file per setting, split and task under OUTPUT_DIR/data/, with the columns of
-`ecellm.schema.SAMPLES` but the two ids. It is written for speed: pyarrow parses the files (only the fields that are
-needed), rows are codes until the last moment, texts are joined in Arrow, and N threads of the one process read and write
-files (default: all CPUs; pyarrow's own threads are as many). All of a task is in memory at once.
+`ecellm.schema.SAMPLES` but the two ids (columns whose values repeat are categorical). It is written for speed: pyarrow
+parses the files (only the fields that are needed), rows are codes until the last moment, texts are joined in Arrow, and
+N threads of the one process read and write files (default: all CPUs). All is in memory at once.
 
-Prints the seconds of each phase (files are written beside the next task's phase), rows and SR users a second of the
-whole run (imports left out), and the process's peak memory.
+Prints the seconds of each phase: reading (with SR's 5-core and item texts), each task's examples, and what is then left
+to write, since files are written beside the phases of the tasks; then rows and SR users a second of the whole run, the
+CPU seconds, and the process's peak memory. Imports are not in the seconds. `--tasks SR` tells SR's own pace.
 """
 
 import argparse
@@ -214,7 +215,7 @@ def _report(seconds: Mapping[str, float], total: float, num_rows: int, num_users
     lines.append(f"{num_rows} rows, {num_rows / total:.0f} a second")
     if num_users:
         lines.append(f"{num_users} SR users, {num_users / total:.0f} a second")
-    lines.append(f"{time.process_time():.2f} CPU seconds, imports included")
+    lines.append(f"{time.process_time():.2f} CPU seconds with imports")
     lines.append(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB")
     sys.stdout.write("\n".join(lines) + "\n")
 

