@@ -2,8 +2,8 @@
 
 python -m jobs.demo demo-output
 
-demo-output/raw/        dataset.json and qpr_labels.json in the release's format, amazon_google/ as raw files
-demo-output/base_model/ a tiny random model with its own tokenizer
+demo-output/raw/        a small world in the formats of all raw sources
+demo-output/base_model/ a tiny random model; its tokenizer has learnt from the samples
 demo-output/run/        one directory a stage, as on a cluster
 """
 
@@ -14,23 +14,37 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ecellm.config import PipelineConfig
-from ecellm.pipeline import run_pipeline
+from ecellm.dataset.build import CARD_NAME
+from ecellm.dataset.partitions import list_partitions
+from ecellm.pipeline import resolve, run_pipeline
 from ecellm.prompts.rendering import PromptParts, render
 from ecellm.ray_session import connected
 from ecellm.recipe import load_config
 from ecellm.settings import PAPER_TRAINING_SETTING
-from ecellm.sources.json_array import iter_json_array
-from ecellm.sources.synthetic import Sizes, write_amazon_google, write_qpr_labels, write_release
+from ecellm.sources.synthetic_raw import WorldSize, write_raw_world
+from ecellm.stage import carry_out, plan
 from ecellm.stages import load_stage
+from ecellm.storage import Storage
 from ecellm.training.tiny_model import make_tiny_model
 
 logger = logging.getLogger(__name__)
 _RECIPE = Path(__file__).resolve().parents[1] / "jobs" / "recipes" / "demo.yaml"
-_SETTINGS = (PAPER_TRAINING_SETTING, "OOD_Diverse_Instruction")
-# Long prompts cost most of the time: Sequential_Recommendation and Product_Matching get few of them.
-_SIZES = Sizes(train=2000, val=40, test=250, per_task={"SR": {"train": 100}, "PM": {"train": 600}})
-# The tokenizer learns enough from every third prompt.
+_SAMPLES = "samples"  # the recipe's stages that are named here
+_SCORES = "scores"
+# Enough of everything for the recipe's sizes. Most questions have no answer that Answer_Generation could take, and its
+# out-of-domain test gets one category's tenth of the others.
+_WORLD = WorldSize(
+    num_reviews=16_000,
+    num_products=3_500,
+    num_queries=1_500,
+    num_questions=40_000,
+    num_extractions=10_000,
+    num_listings=1_300,
+)
+# The tokenizer learns enough from every third prompt; with fewer tokens than these, words fall to pieces.
 _TOKENIZER_STRIDE = 3
+_VOCAB_SIZE = 2000
+_MAX_LENGTH = 1280  # twenty products to choose from make long prompts; none of them is cut
 
 
 def run_demo(output: str, overrides: Sequence[str]) -> str:
@@ -45,17 +59,15 @@ def run_demo(output: str, overrides: Sequence[str]) -> str:
     """
     start = time.monotonic()
     root = Path(output).resolve()
-    _make_world(root / "raw")
-    _make_base_model(root / "base_model", root / "raw" / "dataset.json")
     places = [
         f"output_dir={root / 'run'}",
+        f"defaults.raw_dir={root / 'raw'}",
         f"defaults.base_model={root / 'base_model'}",
-        f"stages.samples.config.release={root / 'raw' / 'dataset.json'}",
-        f"stages.samples.config.qpr_labels={root / 'raw' / 'qpr_labels.json'}",
-        f"stages.matching_from_raw_files.config.raw_dir={root / 'raw'}",
     ]
     config = load_config(PipelineConfig, str(_RECIPE), [*places, *overrides])
     with connected(config.ray):
+        _make_world(root / "raw")
+        _make_base_model(root / "base_model", config)
         run_pipeline(config, load_stage, dry_run=False)
     for line in _closing_lines(root, time.monotonic() - start):
         logger.info("%s", line)
@@ -63,36 +75,56 @@ def run_demo(output: str, overrides: Sequence[str]) -> str:
 
 
 def _make_world(directory: Path) -> None:
-    labels = directory / "qpr_labels.json"
-    if labels.exists():  # written last
-        return
-    logger.info("demo: making up a small world: products, reviews, questions")
-    directory.mkdir(parents=True, exist_ok=True)
-    write_release(directory / "dataset.json", sizes=_SIZES, settings=_SETTINGS)
-    write_amazon_google(directory / "amazon_google")
-    write_qpr_labels(labels, sizes=_SIZES)
-
-
-def _make_base_model(directory: Path, release: Path) -> None:
     if directory.exists():
         return
-    logger.info("demo: making a tiny model with its own tokenizer, from scratch")
-    texts = list(_training_texts(release))[::_TOKENIZER_STRIDE]
+    logger.info("demo: making up a small world: products, reviews, queries, questions")
     unfinished = directory.with_name(f".{directory.name}")
-    make_tiny_model(unfinished, texts, architecture="qwen3", hidden_size=96, num_layers=2, num_heads=4)
+    Storage().remove(str(unfinished))
+    write_raw_world(str(unfinished), _WORLD)
     unfinished.rename(directory)
 
 
-def _training_texts(release: Path) -> Iterator[str]:
-    with release.open("rb") as handle:
-        for row in iter_json_array(handle, str(release)):
-            if row["split"] == "train" and row["setting"] == PAPER_TRAINING_SETTING:
-                parts = PromptParts(row["instruction"], row["input"], row["options"])
-                yield render(parts, "alpaca", None) + row["output"]
+def _make_base_model(directory: Path, config: PipelineConfig) -> None:
+    """Make the model that the demo tunes. Its tokenizer needs the samples: their stage is done here, ahead of others.
+
+    Args:
+        directory: of the model.
+        config: of the pipeline, which finds the stage done.
+    """
+    if directory.exists():
+        return
+    samples = next(node for node in resolve(config, load_stage) if node.name == _SAMPLES)
+    logger.info("demo: building samples of all tasks, for the model's tokenizer too")
+    carry_out(plan(samples.stage, samples.config))
+    logger.info("demo: making a tiny model with its own tokenizer, from scratch")
+    texts = list(_training_texts(samples.output_dir))[::_TOKENIZER_STRIDE]
+    unfinished = directory.with_name(f".{directory.name}")
+    make_tiny_model(
+        unfinished,
+        texts,
+        architecture="qwen3",
+        vocab_size=_VOCAB_SIZE,
+        hidden_size=96,
+        num_layers=2,
+        num_heads=4,
+        max_length=_MAX_LENGTH,
+    )
+    unfinished.rename(directory)
+
+
+def _training_texts(samples_dir: str) -> Iterator[str]:
+    """Yield the prompts that are trained on, each with its answer."""
+    storage = Storage()
+    partitions = list_partitions(storage, samples_dir, settings=(PAPER_TRAINING_SETTING,), splits=("train",))
+    for files in partitions.values():
+        for file in files:
+            for row in storage.read_table(file).to_pylist():
+                yield render(PromptParts.of(row), "alpaca", None) + row["output"]
 
 
 def _closing_lines(root: Path, seconds: float) -> list[str]:
-    scores = root / "run" / "scores"
+    run = root / "run"
+    scores = run / _SCORES
     columns = "task, setting, role, split_part(model, '/', -1) AS model, metric, round(value, 3) AS value, num_samples"
     metrics = f"'{scores}/metrics/data/*.parquet'"
     query = f"SELECT {columns} FROM {metrics} WHERE is_headline ORDER BY ALL"  # noqa: S608  our own path
@@ -100,6 +132,7 @@ def _closing_lines(root: Path, seconds: float) -> list[str]:
     return [
         f"demo: finished in {seconds:.0f} s",
         f"demo: the report, open it in a browser: file://{scores / 'report.html'}",
-        f"demo: all Parquet is below {root / 'run'}, a directory a stage; query it with DuckDB, for example:",
+        f"demo: the data set's card, with its duplicates and leaks: {run / _SAMPLES / CARD_NAME}",
+        f"demo: all Parquet is below {run}, a directory a stage; query it with DuckDB, for example:",
         f"  .venv/bin/python -c {command}",
     ]

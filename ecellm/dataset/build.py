@@ -8,6 +8,7 @@ Each task has a flow (`ecellm.dataset.builders`) whose steps run as shards on Ra
 is arithmetic on counts; then their keys are compared, and each part is written for every setting.
 """
 
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, join
 from ecellm.tasks import TASKS, task_named
 
+logger = logging.getLogger(__name__)
 BUILDERS: tuple[Builder, ...] = (
     extractions.BUILDER,
     relations.BUILDER,
@@ -55,9 +57,15 @@ CARD_NAME = "README.md"
 
 
 def _tasks(config: BuildConfig) -> list[str]:
-    """Return the canonical names of the tasks to build, in the paper's order."""
+    """Return the canonical names of the tasks to build, in the paper's order.
+
+    Raises:
+        InputError: a task is unknown, or none is named.
+    """
     if config.tasks is None:
         return [task.name for task in TASKS]
+    if not config.tasks:
+        raise InputError("tasks: name at least one, or leave it out to build all ten")
     wanted = {task_named(name).name for name in config.tasks}
     return [task.name for task in TASKS if task.name in wanted]
 
@@ -148,30 +156,53 @@ def _context(run: Run[BuildConfig]) -> Context:
 
 def _run(run: Run[BuildConfig]) -> Outcome:
     context = _context(run)
+    _keep_to_layout(run, context)
     try:
         outcome = _build(run, context)
     except Exception as error:
         if find_cause(error, InputError) and not run.storage.exists(join(run.output_dir, "data")):
             # Of an input that must be mended nothing can be gone on from.
-            run.storage.remove(context.staging())
+            _remove_staging(run.storage, context)
             run.storage.remove(join(run.output_dir, "quarantine"))
         raise
-    run.storage.remove(context.staging())
+    _remove_staging(run.storage, context)
     return outcome
+
+
+def _keep_to_layout(run: Run[BuildConfig], context: Context) -> None:
+    """Start over if a killed run cut the work in another way.
+
+    These fields change no row, so they are no part of the fingerprint; but what is staged lies in buckets and turns
+    that follow from them, and a step of the one layout must not read what another left.
+    """
+    layout = {"bucket_bytes": run.config.bucket_bytes, "core_rows": run.config.core_rows}
+    path = context.staging("layout.json")
+    if run.storage.exists(context.staging()) and (
+        not run.storage.exists(path) or run.storage.read_json(path) != layout
+    ):
+        logger.info("build: a killed run used another bucket_bytes or core_rows; its steps run again")
+        _remove_staging(run.storage, context)
+    run.storage.write_json(path, layout)
+
+
+def _remove_staging(storage: Storage, context: Context) -> None:
+    """Remove what steps left, first the notes that they are done: killed on the way, they run again."""
+    storage.remove(context.staging("steps"))
+    storage.remove(context.staging())
 
 
 def _build(run: Run[BuildConfig], context: Context) -> Outcome:
     config = run.config
     tasks = _tasks(config)
     built = _build_examples(config, context, tasks)
+    sets = [own for task in tasks for part in built.values() for own in part.sets if own.task == task]
     chosen = select(
-        [own for part in built.values() for own in part.sets],
+        sets,
         {task: sizes_of(config, task) for task in tasks},
         EQUAL_SHARES,
         LARGER_SHARE_FIRST,
     )
-    if not chosen:
-        raise InputError(f"the raw files give no example of {', '.join(tasks)}; dropped: {_dropped(built)}")
+    _require_examples(tasks, chosen, built)
     drops_leaks = config.leakage == "drop"
     flow = _finish(config, chosen, _catalogue(config, run.storage), drops_leaks=drops_leaks)
     found = run_flows({"samples": flow}, context, name="build: samples", num_workers=config.num_workers)["samples"]
@@ -190,6 +221,17 @@ def _build(run: Run[BuildConfig], context: Context) -> Outcome:
         details={"counts": [[p.setting, p.split, p.task, n] for p, n in sorted(counts.items())]},
         summary=(*count_lines(counts), f"dataset card: {join(run.output_dir, CARD_NAME)}"),
     )
+
+
+def _require_examples(tasks: list[str], chosen: Mapping[SplitKey, Selected], built: Mapping[str, Built]) -> None:
+    """Raise `InputError` if a task that was asked for has no in-domain example."""
+    missing = [task for task in tasks if not any(key.task == task and key.domain == "IND" for key in chosen)]
+    if missing:
+        reasons = "; ".join(f"{reason}: {rows:,}" for reason, rows in _dropped(built).items())
+        raise InputError(
+            f"the raw files give no in-domain example of {', '.join(missing)} (left out: {reasons or 'nothing'}). "
+            "Look at the names of its categories, or leave the task out"
+        )
 
 
 def _build_examples(config: BuildConfig, context: Context, tasks: list[str]) -> dict[str, Built]:

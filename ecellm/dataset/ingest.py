@@ -222,4 +222,4 @@ def _instruction_indices(catalogue: Mapping[str, Any], partition: Partition) -> 
     return {text: index for index, text in enumerate(texts)}
 
 
-STAGE = Stage(job="ingest", version=1, config_class=IngestConfig, inputs=_inputs, check=_check, run=_run)
+STAGE = Stage(job="ingest", version=2, config_class=IngestConfig, inputs=_inputs, check=_check, run=_run)

@@ -1,7 +1,7 @@
 """The catalogue of instructions: per task one seed, rewrites of it, and one wording held out for the unseen test."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ecellm.dataset.hashing import ranks_of_digests
+from ecellm.dataset.hashing import UIntArray, ranks_of_words
 from ecellm.errors import InputError
 from ecellm.settings import Setting
 from ecellm.storage import Storage
@@ -39,16 +39,21 @@ class Instructions:
         """All texts, by instruction_index."""
         return (*self.diverse, self.unseen)
 
-    def indices(self, setting: Setting, example_ids: Sequence[bytes], seed: int) -> IntArray:
+    def indices(self, setting: Setting, words: UIntArray, seed: int) -> IntArray:
         """Return the index of each example's wording in a setting: int64 [num_examples].
 
         In the diverse settings it is drawn, uniform over `diverse`, by seed and content of the example.
+
+        Args:
+            setting: the setting.
+            words: uint64 [num_examples], the first 64 bits of the examples' ids.
+            seed: of the draws.
         """
         if setting.instruction_kind == "single":
-            return np.zeros(len(example_ids), np.int64)
+            return np.zeros(len(words), np.int64)
         if setting.instruction_kind == "unseen":
-            return np.full(len(example_ids), len(self.diverse), np.int64)
-        ranks = ranks_of_digests(seed, "instruction", example_ids)
+            return np.full(len(words), len(self.diverse), np.int64)
+        ranks = ranks_of_words(words, seed, "instruction")
         return (ranks % np.uint64(len(self.diverse))).astype(np.int64)
 
 

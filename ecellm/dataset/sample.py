@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ecellm.dataset.hashing import DIGEST_BYTES, hash_texts
+from ecellm.dataset.hashing import DIGEST_BYTES, hash_texts, text_bytes
 from ecellm.dataset.partitions import Partition
 from ecellm.errors import InputError
 from ecellm.schema import SAMPLES
@@ -15,23 +15,25 @@ from ecellm.settings import SETTINGS
 TEXT_FIELDS = ("instruction", "input", "options", "output", "few_shot_example")
 _EXAMPLE_FIELDS = ("input", "options", "output")
 # Later stages read a few hundred rows at a time: no more than one row group of this size is decoded for them.
-SAMPLES_ROW_GROUP_ROWS = 1024
+SAMPLES_ROW_GROUP_ROWS = 2048
 
 
-def sample_id_of(content: bytes, copy: int) -> str:
-    """Return a sample's id: of the hash of its key and texts, and of how many identical rows come before it."""
-    return blake2b(content + copy.to_bytes(8, "big"), digest_size=DIGEST_BYTES).hexdigest()
+def id_ending(few_shot_example: str | None, example_id: bytes, copy: int) -> bytes:
+    """Return what enters a sample's hash behind its key and instruction."""
+    return text_bytes(few_shot_example) + example_id + copy.to_bytes(8, "big")
 
 
 class SampleNumberer:
     """Gives rows of one (task, split, setting) their ids and places, in the order in which they come.
 
-    The id of a row is made of its content alone; of identical rows each gets a running number, so that dropping one
-    row renames no other.
+    The id of a row is made of its content alone: of its key, its instruction, the example that it shows, and its
+    example's id, which is itself made of input, options and output, so that long texts are hashed once for all
+    settings. Of identical rows each gets a running number, so that dropping one row renames no other.
     """
 
     def __init__(self, partition: Partition) -> None:
-        self._key = (partition.task, partition.split, partition.setting)
+        self._key = b"".join(map(text_bytes, (partition.task, partition.split, partition.setting)))
+        self._task = partition.task
         self._copies: dict[bytes, int] = {}
         self._num_rows = 0
 
@@ -41,14 +43,16 @@ class SampleNumberer:
         Args:
             texts: values of `TEXT_FIELDS`.
         """
-        content = hash_texts([*self._key, *(texts[name] for name in TEXT_FIELDS)])
-        copy = self._copies.get(content, 0)
-        self._copies[content] = copy + 1
-        sample_id = sample_id_of(content, copy)
-        example_id = hash_texts([self._key[0], *(texts[name] for name in _EXAMPLE_FIELDS)]).hex()
+        example_id = hash_texts([self._task, *(texts[name] for name in _EXAMPLE_FIELDS)])
+        shot, start = texts["few_shot_example"], self._key + text_bytes(texts["instruction"])
+        content = blake2b(start + id_ending(shot, example_id, 0), digest_size=DIGEST_BYTES)
+        copy = self._copies.get(content.digest(), 0)
+        self._copies[content.digest()] = copy + 1
+        if copy:
+            content = blake2b(start + id_ending(shot, example_id, copy), digest_size=DIGEST_BYTES)
         row_index = self._num_rows
         self._num_rows += 1
-        return {"sample_id": sample_id, "example_id": example_id, "row_index": row_index}
+        return {"sample_id": content.hexdigest(), "example_id": example_id.hex(), "row_index": row_index}
 
 
 def sample_row(

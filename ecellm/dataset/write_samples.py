@@ -6,24 +6,32 @@ the 1-shot settings with the train example of the same row number shown.
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ecellm.dataset.builders.exchange import IntArray
 from ecellm.dataset.builders.flow import Context, Result, Step
-from ecellm.dataset.hashing import DIGEST_BYTES, text_bytes
+from ecellm.dataset.hashing import DIGEST_BYTES, text_bytes, words_of
 from ecellm.dataset.instructions import Instructions
 from ecellm.dataset.marks import read_marks
 from ecellm.dataset.partitions import Partition, part_name
-from ecellm.dataset.sample import SAMPLES_ROW_GROUP_ROWS, sample_id_of
-from ecellm.dataset.selection import Piece, Selected, SplitKey, cut_pieces, iter_rows
+from ecellm.dataset.sample import SAMPLES_ROW_GROUP_ROWS, id_ending
+from ecellm.dataset.selection import Selected, SplitKey, cut_pieces, iter_rows
 from ecellm.schema import SAMPLES
 from ecellm.settings import SETTINGS, Setting
-from ecellm.storage import join
-from ecellm.tasks.example import Example
+from ecellm.storage import PARQUET_COMPRESSION, Storage, join
+
+_REPEATING_COLUMNS = (
+    "task", "split", "setting", "domain", "instruction_kind", "instruction_index", "num_shots", "instruction", "options",
+    "output", "category", "source",
+)  # fmt: skip
+
+_MARKER = b"\xff" * DIGEST_BYTES
 
 
 def settings_of(key: SplitKey) -> list[Setting]:
@@ -103,16 +111,28 @@ def write_part(
         if setting.num_shots and few_shot is None:
             continue  # without train examples there is none to show
         partition = Partition(setting.name, split_key.split, split_key.task)
-        indices = instructions.indices(setting, rows.example_ids, context.seed)
+        indices = instructions.indices(setting, rows.words, context.seed)
         num_unseen += int((indices == len(instructions.diverse)).sum()) if split_key.split == "train" else 0
         table = rows.samples(partition, instructions, indices, few_shot if setting.num_shots else None)
         path = join(partition.directory(context.output_dir), part_name(part["number"]))
-        context.storage.write_table(path, table, row_group_size=SAMPLES_ROW_GROUP_ROWS)
+        write_samples(context.storage, path, table)
         counts.append([*(partition.setting, partition.split, partition.task), table.num_rows])
     return {"rows": sum(own[-1] for own in counts), "counts": counts, "num_unseen_in_train": num_unseen}
 
 
-def _shots(context: Context, shots: Mapping[str, Any] | None, rows: "_Rows", *, drops_leaks: bool) -> list[str] | None:
+def write_samples(storage: Storage, path: str, table: pa.Table) -> None:
+    """Publish samples; only columns whose values repeat get a dictionary, which the others pay for without gain."""
+    with storage.staged_file(path) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            compression=PARQUET_COMPRESSION,
+            row_group_size=SAMPLES_ROW_GROUP_ROWS,
+            use_dictionary=list(_REPEATING_COLUMNS),
+        )
+
+
+def _shots(context: Context, shots: Mapping[str, Any] | None, rows: "_Rows", *, drops_leaks: bool) -> pa.Array | None:
     """Return the example that each row shows: the train example of the row's number, counted round."""
     if shots is None:
         return None
@@ -122,12 +142,22 @@ def _shots(context: Context, shots: Mapping[str, Any] | None, rows: "_Rows", *, 
         return None
     wanted = marks.places_of((rows.first_row + np.arange(rows.num_rows)) % num_train)
     places = np.unique(wanted)
-    texts: list[str] = []
-    for start, end in _runs(places):
-        pieces: list[Piece] = cut_pieces(shots["pieces"], start, end - start)
-        for table in iter_rows(context.storage, pieces, ["input", "options", "output"]):
-            texts += [Example(**row).as_shot() for row in table.to_pylist()]
-    return [texts[place] for place in np.searchsorted(_expanded(places), wanted)]
+    tables = [
+        table
+        for start, end in _runs(places)
+        for table in iter_rows(
+            context.storage, cut_pieces(shots["pieces"], start, end - start), ["input", "options", "output"]
+        )
+    ]
+    examples = pa.concat_tables(tables).combine_chunks()
+    texts = shot_texts(*(examples[name].combine_chunks() for name in ("input", "options", "output")))
+    return texts.take(pa.array(np.searchsorted(_expanded(places), wanted)))
+
+
+def shot_texts(inputs: pa.Array, options: pa.Array, outputs: pa.Array) -> pa.Array:
+    """Return examples as `Example.as_shot` writes them: string [num_examples]."""
+    listed = pc.fill_null(pc.binary_join_element_wise("\nOptions: ", options, ""), "")
+    return pc.binary_join_element_wise("Input: ", inputs, listed, "\nAnswer: ", outputs, "")
 
 
 def _runs(places: IntArray) -> list[tuple[int, int]]:
@@ -163,27 +193,26 @@ class _Rows:
     def __init__(self, examples: pa.Table, first_row: int, copies: IntArray, source: str) -> None:
         self.first_row = first_row
         self.num_rows = examples.num_rows
-        self.example_ids: list[bytes] = examples["example_id"].to_pylist()
+        self.words = words_of(examples["example_id"])
         self._examples = examples
-        self._copies = copies.tolist()
+        self._copies = copies
         self._source = source
-        # The bytes by which input, options and output enter a sample's hash: the same in every setting.
-        texts = zip(*(examples[name].to_pylist() for name in ("input", "options", "output")), strict=True)
-        self._hashed = [b"".join(map(text_bytes, row)) for row in texts]
+        self._ids: list[bytes] = examples["example_id"].to_pylist()
+        self._example_ids = _hex(b"".join(self._ids))
 
     def samples(
-        self, partition: Partition, instructions: Instructions, indices: IntArray, few_shot: list[str] | None
+        self, partition: Partition, instructions: Instructions, indices: IntArray, few_shot: pa.Array | None
     ) -> pa.Table:
         """Return the samples of one setting as a table of `schema.SAMPLES`."""
         meaning = SETTINGS[partition.setting]
         wordings = pa.array(instructions.wordings, pa.string())
         columns: dict[str, Any] = {
             "sample_id": self._sample_ids(partition, instructions, indices, few_shot),
-            "example_id": [example_id.hex() for example_id in self.example_ids],
-            "row_index": np.arange(self.first_row, self.first_row + self.num_rows),
-            "instruction_index": indices.astype(np.int8),
+            "example_id": self._example_ids,
+            "row_index": pa.array(np.arange(self.first_row, self.first_row + self.num_rows)),
+            "instruction_index": pa.array(indices.astype(np.int8)),
             "instruction": wordings.take(pa.array(indices)),
-            "few_shot_example": few_shot if few_shot is not None else pa.nulls(self.num_rows, pa.string()),
+            "few_shot_example": pa.nulls(self.num_rows, pa.string()) if few_shot is None else few_shot,
             **{name: self._examples[name] for name in ("input", "output", "options", "category", "source_ids")},
             "relevance": self._examples["relevance"],
         }
@@ -199,25 +228,45 @@ class _Rows:
         arrays = [
             _constant(constants[field.name], self.num_rows, field.type)
             if field.name in constants
-            else _column(columns[field.name], field.type)
+            else pc.cast(columns[field.name], field.type)
             for field in SAMPLES
         ]
         return pa.table(arrays, schema=SAMPLES)
 
     def _sample_ids(
-        self, partition: Partition, instructions: Instructions, indices: IntArray, few_shot: list[str] | None
-    ) -> list[str]:
-        """Return the ids: the hash of key and texts as `SampleNumberer` makes it, its beginning computed once."""
+        self, partition: Partition, instructions: Instructions, indices: IntArray, few_shot: pa.Array | None
+    ) -> pa.Array:
+        """Return the ids that `SampleNumberer` gives; the beginning that rows share is hashed once.
+
+        In the 1-shot settings an example's running number counts its repeats whatever they show.
+        """
         key = b"".join(map(text_bytes, (partition.task, partition.split, partition.setting)))
         starts = [blake2b(key + text_bytes(text), digest_size=DIGEST_BYTES) for text in instructions.wordings]
-        shots = map(text_bytes, few_shot or [None] * self.num_rows)
-        ids = []
-        for index, hashed, shot, copy in zip(indices.tolist(), self._hashed, shots, self._copies, strict=True):
+        digests = bytearray()
+        for index, ending in zip(indices.tolist(), self._endings(few_shot), strict=True):
             hasher = starts[index].copy()
-            hasher.update(hashed)
-            hasher.update(shot)
-            ids.append(sample_id_of(hasher.digest(), copy))
-        return ids
+            hasher.update(ending)
+            digests += hasher.digest()
+        return _hex(bytes(digests))
+
+    def _endings(self, few_shot: pa.Array | None) -> list[bytes]:
+        """Return what enters each row's hash behind its instruction."""
+        if few_shot is None and not self._copies.any():
+            before, _, after = id_ending(None, _MARKER, 0).partition(_MARKER)
+            return [before + own + after for own in self._ids]
+        shots = few_shot.to_pylist() if few_shot is not None else repeat(None, self.num_rows)
+        return [id_ending(*row) for row in zip(shots, self._ids, self._copies.tolist(), strict=True)]
+
+
+def _hex(digests: bytes) -> pa.Array:
+    """Return 16-byte digests, one behind the other, as texts of 32 hex digits."""
+    width = 2 * DIGEST_BYTES
+    data = pa.py_buffer(digests.hex().encode())
+    return (
+        pa.Array.from_buffers(pa.binary(width), len(digests) // DIGEST_BYTES, [None, data])
+        .cast(pa.binary())
+        .cast(pa.string())
+    )
 
 
 def _constant(value: str | int, count: int, kind: pa.DataType) -> pa.Array:
@@ -225,7 +274,3 @@ def _constant(value: str | int, count: int, kind: pa.DataType) -> pa.Array:
         indices = pa.array(np.zeros(count, np.int32))
         return pa.DictionaryArray.from_arrays(indices, pa.array([value], pa.string()))
     return pa.repeat(pa.scalar(value, kind), count)
-
-
-def _column(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
-    return pc.cast(values, kind) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)

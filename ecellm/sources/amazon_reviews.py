@@ -5,6 +5,7 @@ Upstream: jmcauley.ucsd.edu (2014), nijianmo.github.io/amazon (2018). Metadata a
 """
 
 import ast
+import re
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ _DIRECTORY_2018 = "amazon_review_2018"
 _MAX_LITERAL_BYTES = 2 << 20
 _ASIN_LENGTH = 10
 _RATING_FIELDS = 4
+_TIMESTAMP = re.compile(r"[0-9]{1,18}")  # what 64 bits hold
+_ADDRESS = re.compile(r" object at 0x[0-9a-f]+")
 
 
 class Product(msgspec.Struct):
@@ -93,26 +96,57 @@ def decode_rating(line: bytes) -> Rating:
         ValueError: it is none.
     """
     fields = line.decode("utf-8").strip("\r\n").split(",")
-    if len(fields) != _RATING_FIELDS or not all(fields) or not (fields[-1].isascii() and fields[-1].isdecimal()):
+    if len(fields) != _RATING_FIELDS or not all(fields) or not _TIMESTAMP.fullmatch(fields[-1]):
         raise ValueError("is no item,user,rating,timestamp")
     return Rating(*fields)
 
 
+_decode_old_product = msgspec.json.Decoder(OldProduct).decode
+_STRINGS = re.compile(rb"\"(?:[^\"\\]|\\.)*\"|'((?:[^'\\]|\\.)*)'")
+# Escapes that mean something else in JSON: \" once quotes are escaped, \/ (Python keeps the backslash), surrogates.
+_NOT_AS_JSON = re.compile(rb'\\["/]|\\u[dD][89a-fA-F]')
+
+
+def _as_json(line: bytes) -> bytes:
+    """Return a Python literal as JSON where only the quotes of its strings differ; else something that is no JSON."""
+    if b'"' not in line and b"\\" not in line:
+        return line.replace(b"'", b'"')
+    return _STRINGS.sub(_with_double_quotes, line)
+
+
+def _with_double_quotes(found: re.Match[bytes]) -> bytes:
+    body = found[1]
+    return found[0] if body is None else b'"' + body.replace(b"\\'", b"'").replace(b'"', b'\\"') + b'"'
+
+
 def decode_old_product(line: bytes) -> OldProduct:
-    """Return the product of one Python dict literal.
+    r"""Return the product of one Python dict literal.
+
+    Most literals are JSON but for the quotes of their strings and are read as such, several times faster; whatever is
+    no JSON then (None, True, \x escapes, code) is left to the literal parser.
 
     Raises:
         ValueError: the line is no literal of a dict with an `asin` (code is refused, never run), or is too long.
     """
     if len(line) > _MAX_LITERAL_BYTES:
         raise ValueError(f"longer than {_MAX_LITERAL_BYTES >> 20} MiB")
+    if not _NOT_AS_JSON.search(line):
+        try:
+            return _decode_old_product(_as_json(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass  # the literal parser decides
     try:
         value: Any = ast.literal_eval(line.decode("utf-8").strip())
         product = msgspec.convert(value, OldProduct)
         msgspec.json.encode(product)
     except (SyntaxError, TypeError, MemoryError, RecursionError, ValueError) as error:
-        raise ValueError(f"not a Python literal of a product: {' '.join(str(error).split())[:200]}") from None
+        raise ValueError(f"not a Python literal of a product: {_reason(error)}") from None
     return product
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's text in one line, the same in every run: without addresses of objects."""
+    return _ADDRESS.sub("", " ".join(str(error).split()))[:200] or type(error).__name__
 
 
 def require(storage: Storage, files: list[str]) -> None:

@@ -2,11 +2,13 @@
 
 import json
 
-from ecellm.tasks.example import Example
-from ecellm.tasks.option_letters import LetterTask
-from ecellm.tasks.wire_options import options_text
+import pyarrow as pa
+import pyarrow.compute as pc
 
-# In the order of the options A, B, C.
+from ecellm.tasks.option_letters import LetterTask
+
+LETTERS = "ABC"
+# In the order of the letters.
 RELATIONS = ("also_buy", "also_view", "similar_item")
 
 TASK = LetterTask(
@@ -20,14 +22,15 @@ TASK = LetterTask(
 )
 
 
-def make_example(title_1: str, title_2: str, relation: int, source_ids: tuple[str, ...]) -> Example:
-    """Return the example of a pair of titles, sorted by the caller.
+def pair_inputs(first: pa.Array, second: pa.Array) -> pa.Array:
+    """Return the inputs of pairs of raw titles, sorted by the caller: `{"Product 1:": ..., "Product 2:": ...}`.
 
-    Args:
-        title_1: raw title that sorts first.
-        title_2: the other.
-        relation: index in `RELATIONS`.
-        source_ids: asins of the two.
+    As json.dumps writes them; each title is written once, however many pairs it is in.
     """
-    text = json.dumps({"Product 1:": title_1, "Product 2:": title_2})
-    return Example(text, "ABC"[relation], options_text("PRP"), source_ids=source_ids)
+    parts = ['{"Product 1:": ', _json_texts(first), ', "Product 2:": ', _json_texts(second), "}"]
+    return pc.binary_join_element_wise(*parts, "")
+
+
+def _json_texts(titles: pa.Array) -> pa.Array:
+    encoded = pc.dictionary_encode(titles)
+    return pa.array([json.dumps(title) for title in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)

@@ -1,12 +1,12 @@
 """Sentiment Analysis: how positive is a product review, on five levels?"""
 
-from ecellm.tasks.example import Example
 from ecellm.tasks.option_letters import LetterTask
-from ecellm.tasks.wire_options import option_list, options_text
+from ecellm.tasks.wire_options import option_list
 
 FIRST_LINES = 200_000
 _FEWEST_WORDS = 10
-_MOST_STARS = 5
+# 5 stars are option A, 1 star is option E.
+OUTPUT_OF_STARS = {5 - place: option for place, option in enumerate(option_list("SA"))}
 
 TASK = LetterTask(
     name="Sentiment_Analysis",
@@ -24,15 +24,6 @@ def reason_to_leave_out(text: str | None, stars: float | None) -> str | None:
         return "without text"
     if stars is None:
         return "without stars"
-    if stars not in range(1, _MOST_STARS + 1):
+    if stars not in OUTPUT_OF_STARS:
         return "stars that are not 1 to 5"
-    return "under ten words" if len(text.split(" ")) < _FEWEST_WORDS else None
-
-
-def make_example(text: str, stars: float, source_ids: tuple[str, ...]) -> Example:
-    """Return the example of a review: the bare text; 5 stars are option A, 1 star is option E.
-
-    Source: ecinstruct's construction rules for SA.
-    """
-    answer = option_list("SA")[_MOST_STARS - int(stars)]
-    return Example(text, answer, options_text("SA"), source_ids=source_ids)
+    return "under ten words" if text.count(" ") < _FEWEST_WORDS - 1 else None

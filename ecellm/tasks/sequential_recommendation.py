@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from ecellm.tasks.example import Example
 from ecellm.tasks.task import FloatArray, RowScore, Sample, Task, ratio
 from ecellm.tasks.trivial_answers import random_choices
 
@@ -131,20 +133,22 @@ def _ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-_ORDINALS = tuple(_ordinal(number) for number in range(1, MAX_PURCHASES + 1))
+ORDINALS = tuple(_ordinal(number) for number in range(1, MAX_PURCHASES + 1))
 
 
-def make_example(
-    history: Sequence[str], candidates: Sequence[str], answer: int, source_ids: tuple[str, ...]
-) -> Example:
-    """Return the example of a user's purchases.
+def list_reprs(labels: pa.Array, quoted: pa.Array, lengths: npt.NDArray[np.int64]) -> pa.Array:
+    """Return Python list reprs of labelled texts, as inputs and options have them: string [num_lists].
+
+    `["1st: ...", "2nd: ..."]` is made of the labels and of the texts' own reprs: a label holds neither quotes nor
+    backslashes, so the repr of both together is the text's repr with the label behind its first quote.
 
     Args:
-        history: shortened texts of what was bought before, oldest first; at most 50.
-        candidates: twenty shortened texts, in the order in which they are offered.
-        answer: which of them was bought next.
-        source_ids: the target's asin, then the user.
+        labels: ordinals or letters, one for each text.
+        quoted: reprs of the texts.
+        lengths: how many texts each list has; they add up to `len(quoted)`.
     """
-    purchases = [f"{ordinal}: {text}" for ordinal, text in zip(_ORDINALS, history, strict=False)]
-    options = [f"{letter}: {text}" for letter, text in zip(LETTERS, candidates, strict=True)]
-    return Example(repr(purchases), LETTERS[answer], repr(options), source_ids=source_ids)
+    quote, rest = pc.utf8_slice_codeunits(quoted, 0, 1), pc.utf8_slice_codeunits(quoted, 1)
+    items = pc.binary_join_element_wise(quote, labels, ": ", rest, "")
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    joined = pc.binary_join(pa.LargeListArray.from_arrays(offsets, items), ", ")
+    return pc.binary_join_element_wise("[", joined, "]", "")

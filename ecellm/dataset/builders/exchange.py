@@ -7,16 +7,16 @@ it keeps the rows in the object store and starts over when it is killed, while t
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecellm.dataset.hashing import UIntArray, keys_of_texts
 from ecellm.storage import Storage, join
 
-UIntArray = npt.NDArray[np.uint64]
 IntArray = npt.NDArray[np.int64]
 _FLUSH_BYTES = 64 << 20
 _BUCKETS_KEY = b"ecellm_buckets"
@@ -31,9 +31,7 @@ def num_buckets(num_bytes: int, bucket_bytes: int) -> int:
 
 def buckets_of_keys(keys: pa.ChunkedArray | pa.Array, number: int) -> IntArray:
     """Return the bucket of each text: equal texts share one; nothing else is promised."""
-    import pandas as pd
-
-    return (pd.util.hash_array(np.asarray(keys, dtype=object), categorize=False) % np.uint64(number)).astype(np.int64)
+    return (keys_of_texts(keys) % np.uint64(number)).astype(np.int64)
 
 
 def buckets_of_ranks(ranks: UIntArray, number: int) -> IntArray:
@@ -91,7 +89,7 @@ class ExchangeWriter:
                 writer.write_table(rows, row_group_size=rows.num_rows)
         self._num_files += 1
 
-    def __enter__(self) -> "ExchangeWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

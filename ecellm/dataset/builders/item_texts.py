@@ -22,12 +22,11 @@ from ecellm.dataset.builders.exchange import (
 from ecellm.dataset.builders.flow import Context, Result
 from ecellm.dataset.builders.metadata import OLD_PRODUCTS, PRODUCTS, old_products_dir, products_dir, read_products
 from ecellm.dataset.builders.purchases import USED, bucket_of_codes, read_items
-from ecellm.dataset.hashing import hash_texts
+from ecellm.dataset.hashing import hash_messages, messages_of, words_of
 from ecellm.tasks.sequential_recommendation import item_text, shortened
 
-_DIGEST = pa.binary(16)
-POOL = pa.schema([("key", _DIGEST), ("text", pa.string())])
-TEXTS = pa.schema([("item", pa.int64()), ("asin", pa.string()), ("key", _DIGEST), ("text", pa.string())])
+POOL = pa.schema([("key", pa.uint64()), ("quoted", pa.string())])
+TEXTS = pa.schema([("item", pa.int64()), ("asin", pa.string()), ("key", pa.uint64()), ("quoted", pa.string())])
 _PLACE_BITS = (1 << 32) - 1
 
 
@@ -55,19 +54,15 @@ def write_texts(context: Context, *, domain: str, category: str, bucket: int, ha
         item_text(title, levels or (), brand)
         for title, levels, brand in zip(titles, products["levels"], brands, strict=True)
     ]
-    keys = [hash_texts((text,)) for text in texts]
-    short = pa.array([shortened(text) for text in texts], pa.string())
-    table = pa.table([pa.array(used), asins, pa.array(keys, _DIGEST), short], TEXTS)
+    keys = words_of(hash_messages(b"", messages_of(pa.array(texts, pa.string()))))
+    quoted = pa.array([repr(shortened(text)) for text in texts], pa.string())
+    table = pa.table([pa.array(used), asins, pa.array(keys), quoted], TEXTS)
     write_staged(context.storage, _texts_path(context, category, bucket), table)
     with ExchangeWriter(
         context.storage, context.staging("pool_texts", domain), f"{category}-{bucket:05d}", POOL, number
     ) as writer:
-        writer.add(table.select(["key", "text"]), buckets_of_ranks(_upper_bits(keys), number))
+        writer.add(table.select(POOL.names), buckets_of_ranks(keys, number))
     return {"rows": table.num_rows}
-
-
-def _upper_bits(keys: Sequence[bytes]) -> Any:
-    return np.frombuffer(b"".join(key[:8] for key in keys), dtype=">u8").astype(np.uint64)
 
 
 def _matching(
@@ -92,43 +87,41 @@ def write_pool(context: Context, *, domain: str, bucket: int) -> Result:
     """Step: keep each text of a bucket of the pool once, in the order of its hash."""
     texts = read_bucket(context.storage, context.staging("pool_texts", domain), bucket, POOL)
     # Equal keys are equal full texts, and so equal shortened ones.
-    unique = texts.group_by("key").aggregate([("text", "min")]).sort_by("key").select(["key", "text_min"])
-    write_staged(context.storage, pool_path(context, domain, bucket), unique.rename_columns(POOL.names))
+    unique = texts.group_by("key", use_threads=False).aggregate([("quoted", "min")]).sort_by("key")
+    write_staged(
+        context.storage,
+        pool_path(context, domain, bucket),
+        unique.select(["key", "quoted_min"]).rename_columns(POOL.names),
+    )
     return {"rows": unique.num_rows}
 
 
 class Texts:
-    """Texts that one step needs, fetched once: by number, with their key.
+    """Texts that one step needs, fetched once, found by number.
 
-    Attributes:
+    Args:
         numbers: int64 [num_texts], rising.
-        keys: 16-byte hashes of the full texts.
-        texts: the shortened texts.
+        table: `key` (64 bits of the full text's hash), `quoted` (repr of the shortened text) and others, by row.
     """
 
     def __init__(self, numbers: IntArray, table: pa.Table) -> None:
-        self.numbers = numbers
-        self.table = table.combine_chunks()
+        self._numbers = numbers
+        self._table = table.combine_chunks()
 
-    def places(self, numbers: IntArray) -> IntArray:
-        """Return where texts of these numbers are."""
-        return np.searchsorted(self.numbers, numbers)
-
-    def take(self, column: str, numbers: IntArray) -> list[Any]:
-        """Return a column's values for numbers, in their order."""
-        values: list[Any] = self.table[column].take(pa.array(self.places(numbers).ravel())).to_pylist()
-        return values
+    def take(self, column: str, numbers: IntArray) -> pa.Array:
+        """Return a column's values for numbers of any shape, flat, in their order."""
+        places = pa.array(np.searchsorted(self._numbers, numbers.ravel()))
+        return self._table[column].combine_chunks().take(places)
 
 
 def fetch_items(context: Context, category: str, codes: IntArray) -> Texts:
-    """Return the texts of items by code: `asin`, `key`, `text`."""
+    """Return the texts of items by code: `asin`, `key`, `quoted`."""
     wanted = np.unique(codes)
     parts = []
     for bucket in np.unique(bucket_of_codes(wanted)):
         table = context.storage.read_table(_texts_path(context, category, int(bucket)))
-        parts.append(
-            table.take(pa.array(np.searchsorted(table["item"].to_numpy(), wanted[bucket_of_codes(wanted) == bucket])))
-        )
+        own = wanted[bucket_of_codes(wanted) == bucket]
+        parts.append(table.take(pa.array(np.searchsorted(table["item"].to_numpy(), own))))
     return Texts(wanted, pa.concat_tables(parts) if parts else TEXTS.empty_table())
 
 
@@ -142,7 +135,7 @@ def iter_pool(context: Context, domain: str, sizes: Sequence[int]) -> Iterator[t
 
 
 def fetch_pool(context: Context, domain: str, sizes: Sequence[int], numbers: IntArray) -> Texts:
-    """Return the pool's texts of these numbers: `key`, `text`; memory holds one file of the pool and what is asked.
+    """Return the pool's texts of these numbers: `key`, `quoted`; memory holds one file of the pool and what is asked.
 
     Args:
         context: of the build.

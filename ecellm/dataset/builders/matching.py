@@ -6,7 +6,14 @@ import numpy as np
 
 from ecellm.dataset.builders.flow import Context, Flow, Result, Step
 from ecellm.dataset.builders.plan import Builder, Built, Plan
-from ecellm.dataset.builders.ranked import RankedSet, buckets_in, given_split, ranked_table, write_ranked
+from ecellm.dataset.builders.ranked import (
+    RankedSet,
+    buckets_in,
+    columns_of,
+    given_split,
+    ranked_table,
+    write_ranked,
+)
 from ecellm.settings import SPLITS
 from ecellm.sources import amazon_google
 from ecellm.storage import Storage, join
@@ -21,7 +28,7 @@ def match_products(context: Context, *, is_hard: bool) -> Result:
     buckets = {}
     for split, examples in build_examples(tables, hard_negatives=is_hard).items():
         ranks = np.arange(len(examples), dtype=np.uint64)
-        table = ranked_table(TASK.name, examples, seed=context.seed, ranks=ranks)
+        table = ranked_table(TASK.name, columns_of(examples), seed=context.seed, ranks=ranks)
         buckets[split] = write_ranked(context, join(TASK.short_name, split), 0, table)["bucket"]
     return {"buckets": buckets, "rows": sum(rows for _, rows, _ in buckets.values())}
 

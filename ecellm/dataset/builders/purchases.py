@@ -7,7 +7,6 @@ k-core, on users and items) is unique, so the order of peeling does not matter: 
 turns until the rest of a category fits one process, which peels it to the end.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from ecellm.dataset.builders.exchange import (
 )
 from ecellm.dataset.builders.flow import Context, Result
 from ecellm.dataset.builders.metadata import PRODUCTS, products_dir
-from ecellm.dataset.hashing import ranks_of_columns
+from ecellm.dataset.hashing import UIntArray, hash_messages, messages_of, ranks_of_words, text_bytes, words_of
 from ecellm.errors import InputError
 from ecellm.sources.amazon_reviews import decode_rating, rating_file
 from ecellm.sources.lines import open_lines
@@ -129,8 +128,8 @@ def send_to_users(context: Context, *, category: str, bucket: int, number: int) 
     is_kept = _counts_of(places) >= CORE
     kept, places = known.filter(pa.array(is_kept)), places[is_kept]
     users = pc.dictionary_encode(kept["user"].combine_chunks())
-    names = users.dictionary.to_pylist()
-    ranks = ranks_of_columns(context.seed, TASK.name, [category] * len(names), names)[np.asarray(users.indices)]
+    hashes = words_of(hash_messages(text_bytes(category), messages_of(users.dictionary)))
+    ranks = ranks_of_words(hashes, context.seed, TASK.name)[np.asarray(users.indices)]
     edges = pa.table(
         [
             kept["user"], pa.array(ranks, pa.uint64()), pa.array(_codes(bucket, places)),
@@ -299,10 +298,11 @@ def sequences_path(context: Context, category: str, bucket: int) -> str:
     return context.staging("sequences", category, f"{bucket:05d}.parquet")
 
 
-def read_sequences(context: Context, category: str, bucket: int) -> tuple[list[str], Sequence[int], IntArray, IntArray]:
+def read_sequences(context: Context, category: str, bucket: int) -> tuple[pa.Array, UIntArray, IntArray, IntArray]:
     """Return a bucket's users, their ranks (uint64), offsets into the items, and the items' codes."""
     table = context.storage.read_table(sequences_path(context, category, bucket)).combine_chunks()
     lists = table["items"].combine_chunks()
     lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) and lists.num_chunks else lists
     offsets = np.asarray(lists.offsets, dtype=np.int64) if table.num_rows else np.zeros(1, np.int64)
-    return table["user"].to_pylist(), table["rank"].to_numpy(), offsets, np.asarray(lists.values, dtype=np.int64)
+    users = table["user"].combine_chunks()
+    return users, table["rank"].to_numpy(), offsets, np.asarray(lists.values, dtype=np.int64)

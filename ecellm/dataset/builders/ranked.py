@@ -7,10 +7,11 @@ the first 80 % a random split: both without looking at more than the counts, wha
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ecellm.dataset.builders.exchange import (
     ExchangeWriter,
@@ -20,16 +21,23 @@ from ecellm.dataset.builders.exchange import (
     write_staged,
 )
 from ecellm.dataset.builders.flow import Context, Flow, Result, Step
-from ecellm.dataset.hashing import hash_texts, ranks_of_digests
+from ecellm.dataset.hashing import (
+    DIGEST,
+    hash_messages,
+    keys_of_texts,
+    messages_of,
+    ranks_of_words,
+    text_bytes,
+    words_of,
+)
 from ecellm.storage import join
 from ecellm.tasks.example import Example
 
-_DIGEST = pa.binary(16)
 RANKED = pa.schema(
     [
         ("rank", pa.uint64()),
-        ("example_id", _DIGEST),
-        ("input_key", _DIGEST),
+        ("example_id", DIGEST),
+        ("input_key", pa.uint64()),
         ("place", pa.int64()),
         ("category", pa.string()),
         ("num_chars", pa.int32()),
@@ -78,12 +86,42 @@ def given_split(split: str) -> tuple[tuple[str, float], ...]:
     return ((split, 1.0),)
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Examples as Arrow columns, all of one length.
+
+    Attributes:
+        inputs: texts.
+        outputs: texts.
+        options: texts or null.
+        source_ids: lists of texts.
+        relevance: lists of ESCI labels; None where the task has none.
+    """
+
+    inputs: pa.Array
+    outputs: pa.Array
+    options: pa.Array
+    source_ids: pa.Array
+    relevance: pa.Array | None = None
+
+
+def columns_of(examples: Sequence[Example]) -> Columns:
+    """Return examples as columns."""
+    return Columns(
+        pa.array([example.input for example in examples], pa.string()),
+        pa.array([example.output for example in examples], pa.string()),
+        pa.array([example.options for example in examples], pa.string()),
+        pa.array([example.source_ids for example in examples], pa.list_(pa.string())),
+        pa.array([example.relevance for example in examples], pa.list_(pa.string())),
+    )
+
+
 def ranked_table(
     task: str,
-    examples: Sequence[Example],
+    columns: Columns,
     *,
     seed: int,
-    categories: Sequence[str | None] | None = None,
+    category: str | Sequence[str | None] | None = None,
     places: Sequence[int] | None = None,
     ranks: UIntArray | None = None,
 ) -> pa.Table:
@@ -91,29 +129,32 @@ def ranked_table(
 
     Args:
         task: canonical name; part of what identifies an example.
-        examples: at most some ten thousand.
+        columns: the examples, at most some ten thousand.
         seed: of the ranks.
-        category: of each; None where the source has none.
+        category: of all of them or of each; None where the source has none.
         places: lines in the raw file, or another number that tells identical examples apart; default 0, 1, ...
         ranks: ranks already known; default the hash of each example's content.
     """
-    ids = [hash_texts((task, example.input, example.options, example.output)) for example in examples]
+    count = len(columns.inputs)
+    ids = hash_messages(text_bytes(task), messages_of(columns.inputs, columns.options, columns.outputs))
     if ranks is None:
-        ranks = ranks_of_digests(seed, task, ids)
-    columns: dict[str, Any] = {
+        ranks = ranks_of_words(words_of(ids), seed, task)
+    lengths = [pc.fill_null(pc.utf8_length(own), 0) for own in (columns.inputs, columns.options, columns.outputs)]
+    is_one = category is None or isinstance(category, str)
+    values: dict[str, Any] = {
         "rank": pa.array(ranks, pa.uint64()),
-        "example_id": pa.array(ids, _DIGEST),
-        "input_key": pa.array([hash_texts((task, example.input)) for example in examples], _DIGEST),
-        "place": pa.array(range(len(examples)) if places is None else places, pa.int64()),
-        "category": pa.array(categories or [None] * len(examples), pa.string()),
-        "num_chars": pa.array([len(e.input) + len(e.options or "") + len(e.output) for e in examples], pa.int32()),
-        "source_ids": pa.array([e.source_ids for e in examples], pa.list_(pa.string())),
-        "output": pa.array([e.output for e in examples], pa.string()),
-        "input": pa.array([e.input for e in examples], pa.string()),
-        "options": pa.array([e.options for e in examples], pa.string()),
-        "relevance": pa.array([e.relevance for e in examples], pa.list_(pa.string())),
+        "example_id": ids,
+        "input_key": pa.array(keys_of_texts(columns.inputs)),
+        "place": pa.array(range(count) if places is None else places, pa.int64()),
+        "category": pa.repeat(pa.scalar(category, pa.string()), count) if is_one else pa.array(category, pa.string()),
+        "num_chars": pc.add(pc.add(lengths[0], lengths[1]), lengths[2]),
+        "source_ids": columns.source_ids,
+        "output": columns.outputs,
+        "input": columns.inputs,
+        "options": columns.options,
+        "relevance": pa.nulls(count, pa.list_(pa.string())) if columns.relevance is None else columns.relevance,
     }
-    return pa.table(columns, schema=RANKED)
+    return pa.table(values, schema=RANKED)
 
 
 class RankedWriter:
@@ -129,23 +170,15 @@ class RankedWriter:
 
     _BATCH = 4096
 
-    def __init__(
-        self,
-        context: Context,
-        name: str,
-        writer: str,
-        *,
-        task: str,
-        number: int,
-    ) -> None:
+    def __init__(self, context: Context, name: str, writer: str, *, task: str, number: int) -> None:
         self._exchange = ExchangeWriter(context.storage, unsorted_dir(context, name), writer, RANKED, number)
         self._seed = context.seed
         self._task = task
         self._number = number
-        self._ranks: list[int] = []
         self._examples: list[Example] = []
         self._places: list[int] = []
         self._categories: list[str | None] = []
+        self._ranks: list[int] = []
 
     def add(self, example: Example, place: int, category: str | None = None, rank: int | None = None) -> None:
         """Take one example.
@@ -164,24 +197,31 @@ class RankedWriter:
         if len(self._examples) >= self._BATCH:
             self._send()
 
+    def add_columns(self, columns: Columns, places: Sequence[int], category: str | None) -> None:
+        """Take some thousand examples at once."""
+        self._exchange_table(ranked_table(self._task, columns, seed=self._seed, category=category, places=places))
+
     def _send(self) -> None:
         table = ranked_table(
             self._task,
-            self._examples,
+            columns_of(self._examples),
             seed=self._seed,
-            categories=self._categories,
+            category=self._categories,
             places=self._places,
             ranks=np.array(self._ranks, np.uint64) if self._ranks else None,
         )
-        self._exchange.add(table, buckets_of_ranks(table["rank"].to_numpy(), self._number))
+        self._exchange_table(table)
         self._examples, self._places, self._categories, self._ranks = [], [], [], []
+
+    def _exchange_table(self, table: pa.Table) -> None:
+        self._exchange.add(table, buckets_of_ranks(table["rank"].to_numpy(), self._number))
 
     @property
     def num_rows(self) -> int:
         """Examples taken."""
         return self._exchange.num_rows + len(self._examples)
 
-    def __enter__(self) -> "RankedWriter":
+    def __enter__(self) -> Self:
         self._exchange.__enter__()
         return self
 

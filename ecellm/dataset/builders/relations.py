@@ -12,7 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ecellm.dataset.builders.exchange import ExchangeWriter, buckets_of_keys, buckets_of_ranks, read_bucket
+from ecellm.dataset.builders.exchange import (
+    ExchangeWriter,
+    buckets_of_keys,
+    buckets_of_ranks,
+    num_buckets,
+    read_bucket,
+)
 from ecellm.dataset.builders.flow import Context, Flow, Result, Step
 from ecellm.dataset.builders.metadata import (
     PRODUCTS,
@@ -23,13 +29,15 @@ from ecellm.dataset.builders.metadata import (
     read_products,
 )
 from ecellm.dataset.builders.plan import Builder, Built, Plan
-from ecellm.dataset.builders.ranked import RANDOM_SPLIT, RankedSet, buckets_in, ranked_table, write_ranked
-from ecellm.dataset.hashing import ranks_of_columns
+from ecellm.dataset.builders.ranked import RANDOM_SPLIT, Columns, RankedSet, buckets_in, ranked_table, write_ranked
+from ecellm.dataset.hashing import UIntArray, hash_messages, messages_of, ranks_of_words, spread, words_of
 from ecellm.sources.amazon_reviews import meta_file
 from ecellm.storage import Storage, join
-from ecellm.tasks.product_relation_prediction import RELATIONS, TASK, make_example
+from ecellm.tasks.product_relation_prediction import LETTERS, RELATIONS, TASK, pair_inputs
+from ecellm.tasks.wire_options import options_text
 
 SOURCE = "amazon_review_2018"
+_BYTES_OF_A_PAIR = 128
 _EDGES = pa.schema([("related", pa.string()), ("asin", pa.string()), ("title", pa.string()), ("relation", pa.int8())])
 _PAIRS = pa.schema(
     [
@@ -90,29 +98,54 @@ def _sorted_pairs(edges: pa.Table, other: pa.Array, seed: int) -> pa.Table:
     is_first = pc.less(title, other)
     first, second = pc.if_else(is_first, title, other), pc.if_else(is_first, other, title)
     asins = pc.binary_join_element_wise(pc.if_else(is_first, asin, related), pc.if_else(is_first, related, asin), "\t")
-    ranks = ranks_of_columns(seed, TASK.name, first.to_pylist(), second.to_pylist())
+    ranks = pair_ranks(first, second, seed)
     return pa.table([first, second, asins, edges["relation"], pa.array(ranks, pa.uint64())], _PAIRS)
 
 
-def label_pairs(context: Context, *, category: str, bucket: int) -> Result:
-    """Step: keep each pair of a bucket once; drop those that are related in more than one way."""
-    pairs = read_bucket(context.storage, context.staging("pairs", category), bucket, _PAIRS)
-    merged = pairs.group_by(["title_1", "title_2"]).aggregate(
-        [("relation", "min"), ("relation", "max"), ("asins", "min"), ("rank", "min")]
-    )
-    unique = merged.filter(pc.equal(merged["relation_min"], merged["relation_max"]))
-    rows = zip(*(unique[name].to_pylist() for name in ("title_1", "title_2", "relation_min", "asins_min")), strict=True)
-    examples = [make_example(first, second, label, tuple(asins.split("\t"))) for first, second, label, asins in rows]
-    table = ranked_table(
-        TASK.name,
-        examples,
-        seed=context.seed,
-        categories=[category] * len(examples),
-        ranks=unique["rank_min"].to_numpy(),
-    )
-    ambiguous = merged.num_rows - unique.num_rows
+def pair_ranks(first: pa.Array, second: pa.Array, seed: int) -> UIntArray:
+    """Return the rank of each pair of texts: uint64 [num_pairs], from the hashes of the two."""
+    words = [_words(titles) for titles in (first, second)]
+    return ranks_of_words(words[0] ^ spread(words[1]), seed, TASK.name)
+
+
+def _words(titles: pa.Array) -> UIntArray:
+    """Return 64 bits of each title's hash; each title is hashed once."""
+    encoded = pc.dictionary_encode(titles)
+    words = words_of(hash_messages(b"", messages_of(encoded.dictionary)))
+    return words[encoded.indices.to_numpy(zero_copy_only=False)] if len(words) else words
+
+
+def label_pairs(context: Context, *, categories: Sequence[str], bucket: int) -> Result:
+    """Step: keep each pair of a bucket once; drop those that are related in more than one way.
+
+    Returns:
+        `buckets` by category, as `write_ranked` gives them, `rows`, `dropped`.
+    """
+    buckets, ambiguous = {}, 0
+    for category in categories:
+        pairs = read_bucket(context.storage, context.staging("pairs", category), bucket, _PAIRS)
+        merged = pairs.group_by(["title_1", "title_2"], use_threads=False).aggregate(
+            [("relation", "min"), ("relation", "max"), ("asins", "min"), ("rank", "min")]
+        )
+        unique = merged.filter(pc.equal(merged["relation_min"], merged["relation_max"])).combine_chunks()
+        ambiguous += merged.num_rows - unique.num_rows
+        ranks = unique["rank_min"].to_numpy()
+        table = ranked_table(TASK.name, _columns(unique), seed=context.seed, category=category, ranks=ranks)
+        buckets[category] = write_ranked(context, join(TASK.short_name, category), bucket, table)["bucket"]
     dropped = {"pair related in more than one way": ambiguous} if ambiguous else {}
-    return {**write_ranked(context, join(TASK.short_name, category), bucket, table), "dropped": dropped}
+    return {"buckets": buckets, "rows": sum(rows for _, rows, _ in buckets.values()), "dropped": dropped}
+
+
+def _columns(pairs: pa.Table) -> Columns:
+    first, second, relation, asins = (
+        pairs[name].combine_chunks() for name in ("title_1", "title_2", "relation_min", "asins_min")
+    )
+    return Columns(
+        inputs=pair_inputs(first, second),
+        outputs=pa.array(list(LETTERS), pa.string()).take(relation),
+        options=pa.repeat(pa.scalar(options_text(TASK.short_name), pa.string()), pairs.num_rows),
+        source_ids=pc.split_pattern(asins, "\t"),
+    )
 
 
 def build(plans: Mapping[str, Plan]) -> Flow[Built]:
@@ -121,24 +154,26 @@ def build(plans: Mapping[str, Plan]) -> Flow[Built]:
     context, bucket_bytes = plan.context, plan.config.bucket_bytes
     built = Built()
     items = {name: num_item_buckets(context, name, bucket_bytes) for _, name in plan.by_domain}
-    number = max(items.values())  # the same for all categories: the pooled sample is drawn bucket by bucket
-
+    item_buckets = [(name, bucket, count) for name, count in items.items() for bucket in range(count)]
     built.count((yield [products_step(context, name, count) for name, count in items.items()]))
-    built.count((yield [
+    listed = yield [
         Step(f"edges/{name}/{k:05d}", list_edges, {"category": name, "bucket": k, "number": count})
-        for name, count in items.items() for k in range(count)
-    ]))  # fmt: skip
-    built.count((yield [
+        for name, k, count in item_buckets
+    ]
+    built.count(listed)
+    # The same for all categories: the pooled sample is drawn bucket by bucket.
+    number = num_buckets(sum(result["rows"] for result in listed) * _BYTES_OF_A_PAIR, bucket_bytes)
+    joined = yield [
         Step(f"pairs/{name}/{k:05d}", join_pairs, {"category": name, "bucket": k, "number": number})
-        for name, count in items.items() for k in range(count)
-    ]))  # fmt: skip
+        for name, k, _ in item_buckets
+    ]
+    built.count(joined)
     labelled = yield [
-        Step(f"relations/{name}/{k:05d}", label_pairs, {"category": name, "bucket": k})
-        for name in items for k in range(number)
-    ]  # fmt: skip
+        Step(f"relations/{k:05d}", label_pairs, {"categories": list(items), "bucket": k}) for k in range(number)
+    ]
     built.count(labelled)
-    for place, (domain, name) in enumerate(plan.by_domain):
-        buckets = buckets_in(labelled[place * number : (place + 1) * number])
+    for domain, name in plan.by_domain:
+        buckets = buckets_in([{"bucket": result["buckets"][name]} for result in labelled])
         built.sets.append(RankedSet(TASK.name, domain, name, RANDOM_SPLIT, buckets, SOURCE))
     return built
 

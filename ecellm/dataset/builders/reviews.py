@@ -1,20 +1,25 @@
 """Sentiment Analysis: the first 200,000 lines of each category's reviews, in one pass."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+import pyarrow as pa
 
 from ecellm.dataset.builders.flow import Context, Flow, Result, Step
 from ecellm.dataset.builders.plan import Builder, Built, Plan
-from ecellm.dataset.builders.ranked import RANDOM_SPLIT, RankedSet, RankedWriter, sort_sets
+from ecellm.dataset.builders.ranked import RANDOM_SPLIT, Columns, RankedSet, RankedWriter, sort_sets
 from ecellm.sources.amazon_reviews import Review, review_file
 from ecellm.sources.records import Quarantine, RecordDecoder, iter_records, look_at_records
 from ecellm.storage import Storage, join
-from ecellm.tasks import sentiment_analysis
-from ecellm.tasks.sentiment_analysis import FIRST_LINES, TASK
+from ecellm.tasks.sentiment_analysis import FIRST_LINES, OUTPUT_OF_STARS, TASK, reason_to_leave_out
+from ecellm.tasks.wire_options import options_text
 
 SOURCE = "amazon_review_2018"
 # What the first lines of a file come to, compressed: the rest is not read.
 _BYTES_OF_FIRST_LINES = 64 << 20
+_BATCH = 8192
+_TEXTS = pa.list_(pa.string())
 
 
 def stage_reviews(context: Context, *, category: str, file: str, number: int) -> Result:
@@ -22,16 +27,30 @@ def stage_reviews(context: Context, *, category: str, file: str, number: int) ->
     quarantine = Quarantine(context.storage, context.quarantine(f"reviews-{category}"), file)
     dropped: Counter[str] = Counter()
     records = iter_records(context.storage, file, RecordDecoder(Review), quarantine, FIRST_LINES)
+    kept = _usable(records, dropped)
     with RankedWriter(context, _set_name(category), "reviews", task=TASK.name, number=number) as writer:
-        for line, review in records:
-            reason = sentiment_analysis.reason_to_leave_out(review.reviewText, review.overall)
-            if reason:
-                dropped[f"review {reason}"] += 1
-                continue
-            assert review.reviewText is not None and review.overall is not None  # noqa: PT018  or there is a reason
-            ids = (review.asin or "", f"user {review.reviewerID or ''}")
-            writer.add(sentiment_analysis.make_example(review.reviewText, review.overall, ids), line, category)
+        while batch := list(islice(kept, _BATCH)):
+            lines, texts, stars, asins, users = zip(*batch, strict=True)
+            outputs = [OUTPUT_OF_STARS[int(own)] for own in stars]
+            columns = Columns(
+                pa.array(texts, pa.string()),
+                pa.array(outputs, pa.string()),
+                pa.repeat(pa.scalar(options_text(TASK.short_name), pa.string()), len(texts)),
+                pa.array([(asin, f"user {user}") for asin, user in zip(asins, users, strict=True)], _TEXTS),
+            )
+            writer.add_columns(columns, lines, category)
     return {"rows": writer.num_rows, "dropped": dropped, "quarantined": {file: quarantine.num_rows}}
+
+
+def _usable(records: Iterator[tuple[int, Review]], dropped: Counter[str]) -> Iterator[tuple[int, str, float, str, str]]:
+    """Yield line, text, stars, asin and user of the reviews that the recipe takes; count the others."""
+    for line, review in records:
+        reason = reason_to_leave_out(review.reviewText, review.overall)
+        if reason:
+            dropped[f"review {reason}"] += 1
+            continue
+        assert review.reviewText is not None and review.overall is not None  # noqa: PT018  or there is a reason
+        yield line, review.reviewText, review.overall, review.asin or "", review.reviewerID or ""
 
 
 def _set_name(category: str) -> str:

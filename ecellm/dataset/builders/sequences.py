@@ -6,13 +6,14 @@ not depend on the pool.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ecellm.dataset.builders import similar
-from ecellm.dataset.builders.exchange import IntArray, UIntArray, staged_writer
+from ecellm.dataset.builders.exchange import IntArray, staged_writer
 from ecellm.dataset.builders.flow import Context, Flow, Result, Step
 from ecellm.dataset.builders.item_texts import Texts, fetch_items, fetch_pool, write_pool, write_texts
 from ecellm.dataset.builders.metadata import (
@@ -31,22 +32,32 @@ from ecellm.dataset.builders.purchases import (
     send_to_users,
     stage_ratings,
 )
-from ecellm.dataset.builders.ranked import RANDOM_SPLIT, RANKED, RankedSet, buckets_in, given_split, ranked_table
-from ecellm.dataset.hashing import spread
+from ecellm.dataset.builders.ranked import (
+    RANDOM_SPLIT,
+    RANKED,
+    Columns,
+    RankedSet,
+    buckets_in,
+    given_split,
+    ranked_table,
+)
+from ecellm.dataset.hashing import UIntArray, spread
 from ecellm.dataset.shares import limited, ranges_of_shares
 from ecellm.errors import InputError
 from ecellm.settings import SPLITS
 from ecellm.sources.amazon_reviews import decode_rating, meta_file, old_meta_file, rating_file
 from ecellm.sources.records import look_at_records
 from ecellm.storage import Storage
-from ecellm.tasks.sequential_recommendation import NUM_CANDIDATES, TASK, make_example
+from ecellm.tasks.sequential_recommendation import LETTERS, NUM_CANDIDATES, ORDINALS, TASK, list_reprs
 
 SOURCE = "amazon_review_2018"
 _LAST = 3
 _NUM_DRAWS = NUM_CANDIDATES - 1 + _LAST
 # Where the target of a split stands from the end of a user's purchases (leave-one-out).
 _TARGETS = {"train": 3, "val": 2, "test": 1}
-_USERS_AT_A_TIME = 1000
+_USERS_AT_A_TIME = 4000
+_LETTERS = pa.array(list(LETTERS), pa.string())
+_ORDINALS = pa.array(ORDINALS, pa.string())
 
 
 def build(plans: Mapping[str, Plan]) -> Flow[Built]:
@@ -268,12 +279,14 @@ def make_examples(
         for split, (first, end) in wanted.items()
     }
     everyone = np.unique(np.concatenate(list(own.values()))).astype(np.int64)
-    names = fetch_items(context, category, _items_of(everyone, offsets, items))
+    names = fetch_items(context, category, items[_flat(offsets[everyone], offsets[everyone + 1])])
     draws: dict[str, IntArray] = {}
     for split, places in own.items():
         if is_hard:
-            codes = items[offsets[places + 1] - targets[split]] if len(places) else items[:0]
-            draws[split] = similar.most_similar(context, domain, pool, names.take("text", codes), _NUM_DRAWS)
+            codes = items[offsets[places + 1] - targets[split]]
+            draws[split] = similar.most_similar(
+                context, domain, pool, names.take("quoted", codes).to_pylist(), _NUM_DRAWS
+            )
         else:
             draws[split] = draw_distinct(_keys(ranks[places], split), sum(pool), _NUM_DRAWS)
     texts = fetch_pool(context, domain, pool, np.concatenate([part.ravel() for part in draws.values()]))
@@ -283,24 +296,28 @@ def make_examples(
         num_chars = 0
         with context.storage.staged_file(path) as temporary, staged_writer(temporary, RANKED) as writer:
             for start in range(0, len(places), _USERS_AT_A_TIME):
-                some = slice(start, start + _USERS_AT_A_TIME)
-                chunk = _Chunk(
-                    [users[k] for k in places[some]],
-                    ranks[places[some]],
-                    [items[offsets[k] : offsets[k + 1]] for k in places[some]],
-                    draws[split][some],
+                some = places[start : start + _USERS_AT_A_TIME]
+                chunk = Chunk(
+                    users.take(pa.array(some)),
+                    ranks[some],
+                    items,
+                    offsets[some],
+                    offsets[some + 1],
+                    draws[split][start : start + _USERS_AT_A_TIME],
                 )
-                table = _examples_of(context.seed, category, chunk, split, targets[split], names, texts)
+                columns = examples_of(chunk, _keys(chunk.ranks, split), targets[split], names, texts)
+                table = ranked_table(TASK.name, columns, seed=context.seed, category=category, ranks=chunk.ranks)
                 num_chars += int(table["num_chars"].to_numpy().sum())
                 writer.write_table(table)
         buckets[split] = [path, len(places), num_chars]
     return {"rows": sum(len(places) for places in own.values()), "buckets": buckets}
 
 
-def _items_of(places: IntArray, offsets: IntArray, items: IntArray) -> IntArray:
-    if not len(places):
-        return items[:0]
-    return np.concatenate([items[offsets[k] : offsets[k + 1]] for k in places])
+def _flat(starts: IntArray, ends: IntArray) -> IntArray:
+    """Return the places of several runs, one after the other."""
+    counts = ends - starts
+    firsts = np.cumsum(counts) - counts
+    return np.repeat(starts - firsts, counts) + np.arange(counts.sum())
 
 
 def _keys(ranks: UIntArray, split: str) -> UIntArray:
@@ -330,47 +347,73 @@ def draw_distinct(keys: UIntArray, size: int, count: int) -> IntArray:
     return result
 
 
-class _Chunk:
-    """Some users of a bucket with what was drawn for them."""
+@dataclass(frozen=True)
+class Chunk:
+    """Some users of a bucket with what was drawn for them.
 
-    def __init__(self, users: Sequence[str], ranks: UIntArray, purchases: Sequence[IntArray], draws: IntArray) -> None:
-        self.users = users
-        self.ranks = ranks
-        self.purchases = purchases
-        self.draws = draws
+    Attributes:
+        users: string [num_users].
+        ranks: uint64 [num_users].
+        items: int64, the purchases of the whole bucket.
+        starts: int64 [num_users], each user's first purchase in `items`.
+        ends: int64 [num_users], behind the last.
+        draws: int64 [num_users, 22], numbers of pool texts.
+    """
+
+    users: pa.Array
+    ranks: UIntArray
+    items: IntArray
+    starts: IntArray
+    ends: IntArray
+    draws: IntArray
 
 
-def _examples_of(
-    seed: int, category: str, chunk: _Chunk, split: str, target: int, names: Texts, texts: Texts
-) -> pa.Table:
-    """Return the examples of some users as rows of `RANKED`."""
+def examples_of(chunk: Chunk, keys: UIntArray, target: int, names: Texts, texts: Texts) -> Columns:
+    """Return the examples of some users, one each.
+
+    Args:
+        chunk: the users.
+        keys: uint64 [num_users], what the order of the options follows from.
+        target: where the target stands from the end of the purchases.
+        names: texts of the items by code.
+        texts: texts of the pool by number.
+    """
     num_users = len(chunk.users)
-    last = np.concatenate([items[-_LAST:] for items in chunk.purchases])
-    excluded = _first_bytes(names.take("key", last)).reshape(num_users, _LAST)
-    drawn = _first_bytes(texts.take("key", chunk.draws)).reshape(num_users, _NUM_DRAWS)
+    candidates = _candidates(chunk, names, texts)
+    with np.errstate(over="ignore"):
+        mixed = spread(spread(keys)[:, None] + np.arange(NUM_CANDIDATES, dtype=np.uint64))
+    order = np.argsort(mixed, axis=1)  # place 0 is the target, the others the candidates
+    goals = chunk.items[chunk.ends - target]
+    both = pa.concat_arrays([names.take("quoted", goals), candidates])
+    firsts = np.arange(num_users)[:, None]
+    flat = np.where(order == 0, firsts, num_users + firsts * (NUM_CANDIDATES - 1) + order - 1)
+    letters = pa.array(np.tile(np.arange(NUM_CANDIDATES), num_users))
+    lengths = chunk.ends - target - chunk.starts
+    history = names.take("quoted", chunk.items[_flat(chunk.starts, chunk.ends - target)])
+    ordinals = pa.array(_flat(np.zeros(num_users, np.int64), lengths))
+    users = pc.binary_join_element_wise("user ", chunk.users, "")
+    ids = pa.concat_arrays([names.take("asin", goals), users]).take(
+        pa.array(np.stack([np.arange(num_users), num_users + np.arange(num_users)], axis=1).ravel())
+    )
+    return Columns(
+        inputs=list_reprs(_ORDINALS.take(ordinals), history, lengths),
+        outputs=_LETTERS.take(pa.array((order == 0).argmax(axis=1))),
+        options=list_reprs(
+            _LETTERS.take(letters), both.take(pa.array(flat.ravel())), np.full(num_users, NUM_CANDIDATES)
+        ),
+        source_ids=pa.ListArray.from_arrays(np.arange(0, 2 * num_users + 1, 2, dtype=np.int32), ids),
+    )
+
+
+def _candidates(chunk: Chunk, names: Texts, texts: Texts) -> pa.Array:
+    """Return the texts of the 19 drawn for each user, flat: the first that are none of the last three purchases."""
+    num_users = len(chunk.users)
+    last = chunk.items[(chunk.ends[:, None] - np.arange(1, _LAST + 1)).ravel()]
+    excluded = names.take("key", last).to_numpy().reshape(num_users, _LAST)
+    drawn = texts.take("key", chunk.draws).to_numpy().reshape(num_users, _NUM_DRAWS)
     is_kept = ~(drawn[:, :, None] == excluded[:, None, :]).any(axis=2)
     is_kept &= np.cumsum(is_kept, axis=1) < NUM_CANDIDATES
-    drawn_texts = texts.take("text", chunk.draws[is_kept])
-    with np.errstate(over="ignore"):
-        mixed = spread(spread(_keys(chunk.ranks, split))[:, None] + np.arange(NUM_CANDIDATES, dtype=np.uint64))
-    order = np.argsort(mixed, axis=1)
-    answers = (order == 0).argmax(axis=1)
-    history_texts = names.take("text", np.concatenate(chunk.purchases))
-    asins = names.take("asin", np.array([items[-target] for items in chunk.purchases]))
-    examples, start = [], 0
-    for row, items in enumerate(chunk.purchases):
-        own = history_texts[start : start + len(items)]
-        start += len(items)
-        first = row * (NUM_CANDIDATES - 1)
-        candidates = [own[-target], *drawn_texts[first : first + NUM_CANDIDATES - 1]]
-        shuffled = [candidates[place] for place in order[row]]
-        ids = (asins[row], f"user {chunk.users[row]}")
-        examples.append(make_example(own[:-target], shuffled, int(answers[row]), ids))
-    return ranked_table(TASK.name, examples, seed=seed, categories=[category] * num_users, ranks=chunk.ranks)
-
-
-def _first_bytes(keys: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-    return np.frombuffer(b"".join(key[:8] for key in keys), dtype=np.uint64)
+    return texts.take("quoted", chunk.draws[is_kept])
 
 
 def _files(_storage: Storage, raw_dir: str, categories: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ def most_similar(context: Context, domain: str, sizes: Sequence[int], texts: Seq
         context: of the build.
         domain: whose pool.
         sizes: texts in each file of the pool; at least `count` together.
-        texts: texts to compare with; itself, if it is in the pool, is among its own most similar.
+        texts: texts to compare with, quoted as the pool's; itself, if it is in the pool, is among its own most similar.
         count: how many.
     """
     # Two seconds to load, and only asked for on request.
@@ -38,7 +38,7 @@ def most_similar(context: Context, domain: str, sizes: Sequence[int], texts: Seq
     best = np.full((len(unique), count), -1.0, np.float32)
     numbers = np.full((len(unique), count), -1, np.int64)
     for start, table in iter_pool(context, domain, sizes):
-        pool_texts = table["text"].to_pylist()
+        pool_texts = table["quoted"].to_pylist()
         for first in range(0, len(pool_texts), _POOL_AT_A_TIME):
             part = vectorizer.transform(pool_texts[first : first + _POOL_AT_A_TIME]).T.tocsr()
             for row in range(0, len(unique), _TEXTS_AT_A_TIME):

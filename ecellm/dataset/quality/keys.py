@@ -6,7 +6,6 @@
 Only hashes, ids and lengths are read, never the texts.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,12 +16,14 @@ import pyarrow.compute as pc
 from ecellm.dataset.builders.exchange import ExchangeWriter, IntArray, buckets_of_keys, read_bucket, write_staged
 from ecellm.dataset.builders.flow import Context, Result, Step
 from ecellm.dataset.builders.ranked import ID_KINDS
+from ecellm.dataset.hashing import words_of
 from ecellm.dataset.marks import MARKS, marks_path
 from ecellm.dataset.selection import Selected, SplitKey, iter_rows
 from ecellm.storage import join
 
-_DIGEST = pa.binary(16)
-KEYS = pa.schema([("input_key", _DIGEST), ("example_id", _DIGEST), ("split_number", pa.int32()), ("place", pa.int64())])
+KEYS = pa.schema(
+    [("input_key", pa.uint64()), ("example_id", pa.uint64()), ("split_number", pa.int32()), ("place", pa.int64())]
+)
 IDS = pa.schema([("id", pa.string()), ("kind", pa.string()), ("split_number", pa.int32())])
 # Only where answers are few are they worth a table.
 _TASKS_WITH_OPEN_ANSWERS = ("Attribute_Value_Extraction", "Answer_Generation")
@@ -57,49 +58,38 @@ def read_keys(context: Context, *, task: str, split_number: int, part: Mapping[s
     table = pa.concat_tables(list(tables))
     places = np.arange(part["first"], part["first"] + table.num_rows)
     numbers = np.full(table.num_rows, split_number, np.int32)
-    keys = pa.table([table["input_key"], table["example_id"], pa.array(numbers), pa.array(places)], KEYS)
+    ids = pa.array(words_of(table["example_id"]))
+    keys = pa.table([table["input_key"], ids, pa.array(numbers), pa.array(places)], KEYS)
     name = f"{split_number:05d}-{part['number']:05d}"
     with ExchangeWriter(context.storage, context.staging("keys"), name, KEYS, number) as writer:
-        writer.add(keys, _buckets_of_digests(table["input_key"], number))
+        writer.add(keys, (table["input_key"].to_numpy() % np.uint64(number)).astype(np.int64))
     _send_ids(context, table, task, split_number, name, number)
-    answers = Counter(table["output"].to_pylist()) if has_few_answers else Counter()
+    answers = pc.value_counts(table["output"]).to_pylist() if has_few_answers else []
     return {
         "rows": table.num_rows,
         "split_number": split_number,
-        "answers": dict(answers),
+        "answers": {own["values"]: own["counts"] for own in answers},
         "lengths": _rounded_counts(table["num_chars"].to_numpy()),
     }
 
 
-def _buckets_of_digests(digests: pa.ChunkedArray, number: int) -> IntArray:
-    upper = np.frombuffer(b"".join(digest[:8] for digest in digests.to_pylist()), dtype=np.uint64)
-    return (upper % np.uint64(number)).astype(np.int64)
-
-
 def _send_ids(context: Context, table: pa.Table, task: str, split_number: int, name: str, number: int) -> None:
     """Send each id of a part once; an id of one task does not meet those of another."""
-    ids = pc.unique(pc.list_flatten(table["source_ids"]).combine_chunks()).to_pylist()
-    kinds = [kind_of(value) for value in ids]
-    kept = [
-        (f"{task} {value}", kind) for value, kind in zip(ids, kinds, strict=True) if kind in _SHARED_KINDS and value
-    ]
-    values, own_kinds = zip(*kept, strict=True) if kept else ((), ())
-    rows = pa.table(
-        [
-            pa.array(values, pa.string()),
-            pa.array(own_kinds, pa.string()),
-            pa.array(np.full(len(kept), split_number, np.int32)),
-        ],
-        IDS,
-    )
+    ids = pc.unique(pc.list_flatten(table["source_ids"]).combine_chunks())
+    kinds = kinds_of(ids)
+    is_kept = pc.and_(pc.is_in(kinds, value_set=pa.array(_SHARED_KINDS)), pc.greater(pc.binary_length(ids), 0))
+    ids, kinds = ids.filter(is_kept), kinds.filter(is_kept)
+    numbers = pa.array(np.full(len(ids), split_number, np.int32))
+    rows = pa.table([pc.binary_join_element_wise(task, ids, " "), kinds, numbers], IDS)
     with ExchangeWriter(context.storage, context.staging("ids"), name, IDS, number) as writer:
         writer.add(rows, buckets_of_keys(rows["id"], number))
 
 
-def kind_of(source_id: str) -> str:
-    """Return what a source id names: product, user, query, ..."""
-    kind, separator, _ = source_id.partition(" ")
-    return kind if separator and kind in ID_KINDS else "product"
+def kinds_of(source_ids: pa.Array) -> pa.Array:
+    """Return what each source id names: product, user, query, ..."""
+    is_named = pc.match_substring_regex(source_ids, f"^({'|'.join(ID_KINDS)}) ")
+    names = pc.list_element(pc.split_pattern(source_ids, " ", max_splits=1), 0)
+    return pc.if_else(is_named, names, "product")
 
 
 def _rounded_counts(lengths: np.ndarray) -> dict[str, int]:

@@ -52,7 +52,7 @@ def find_near_duplicates(context: Context, *, splits: Mapping[str, Mapping[str, 
     return {"within": within, "in_train": in_train}
 
 
-def _hash_inputs(context: Context, pieces: Sequence[Piece]) -> list[tuple[bytes, Any]]:
+def _hash_inputs(context: Context, pieces: Sequence[Piece]) -> list[tuple[int, Any]]:
     """Return (key of the input, MinHash) of each row."""
     from datasketch import MinHash
 
@@ -70,7 +70,7 @@ def _shingles(text: str) -> list[bytes]:
     return list({" ".join(words[place : place + _SHINGLE_WORDS]).encode() for place in range(count)})
 
 
-def _index(hashes: Sequence[tuple[bytes, Any]]) -> Any:
+def _index(hashes: Sequence[tuple[int, Any]]) -> Any:
     from datasketch import MinHashLSH
 
     index = MinHashLSH(threshold=SIMILARITY, num_perm=_PERMUTATIONS)
@@ -80,6 +80,6 @@ def _index(hashes: Sequence[tuple[bytes, Any]]) -> Any:
     return index
 
 
-def _count(hashes: Sequence[tuple[bytes, Any]], index: Any) -> int:
+def _count(hashes: Sequence[tuple[int, Any]], index: Any) -> int:
     """Count rows with a match of another input in an index."""
     return sum(any(other != key for _, other in index.query(minhash)) for key, minhash in hashes)
