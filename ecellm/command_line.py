@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from ecellm.config import JobConfig
+from ecellm.config import ClusterConfig
 from ecellm.errors import InputError, OutputHeldError, find_cause
 from ecellm.ray_session import connected
 from ecellm.recipe import load_config
@@ -24,7 +24,7 @@ from ecellm.redaction import redacted, redacted_text
 from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
 
 EXIT_DONE, EXIT_OTHER, EXIT_BAD_INPUT, EXIT_HELD = 0, 1, 2, 3
-Config = TypeVar("Config", bound=JobConfig)
+Config = TypeVar("Config", bound=ClusterConfig)
 
 
 def main(stage: Stage[Any], arguments: Sequence[str] | None = None) -> int:

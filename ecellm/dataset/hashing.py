@@ -78,7 +78,7 @@ def words_of(digests: pa.Array | pa.ChunkedArray) -> UIntArray:
 
 
 def ranks_of_words(words: UIntArray, seed: int, label: str) -> UIntArray:
-    """Return ranks that follow from 64 bits of a content hash, the seed, and what the rank is for: uint64 [num_rows]."""
+    """Return ranks that follow from 64 bits of a content hash, the seed, and what they are for: uint64 [num_rows]."""
     return spread(words ^ np.uint64(rank_of(seed, label)))
 
 

@@ -15,7 +15,7 @@ from ecellm.settings import SETTINGS
 TEXT_FIELDS = ("instruction", "input", "options", "output", "few_shot_example")
 _EXAMPLE_FIELDS = ("input", "options", "output")
 # Later stages read a few hundred rows at a time: no more than one row group of this size is decoded for them.
-SAMPLES_ROW_GROUP_ROWS = 2048
+SAMPLES_ROW_GROUP_ROWS = 1024
 
 
 def id_ending(few_shot_example: str | None, example_id: bytes, copy: int) -> bytes:

@@ -20,17 +20,18 @@ from ecellm.dataset.hashing import DIGEST_BYTES, text_bytes, words_of
 from ecellm.dataset.instructions import Instructions
 from ecellm.dataset.marks import read_marks
 from ecellm.dataset.partitions import Partition, part_name
-from ecellm.dataset.sample import SAMPLES_ROW_GROUP_ROWS, id_ending
+from ecellm.dataset.sample import id_ending
 from ecellm.dataset.selection import Selected, SplitKey, cut_pieces, iter_rows
 from ecellm.schema import SAMPLES
 from ecellm.settings import SETTINGS, Setting
 from ecellm.storage import PARQUET_COMPRESSION, Storage, join
 
 _REPEATING_COLUMNS = (
-    "task", "split", "setting", "domain", "instruction_kind", "instruction_index", "num_shots", "instruction", "options",
-    "output", "category", "source",
+    "task", "split", "setting", "domain", "instruction_kind", "instruction_index", "num_shots", "instruction",
+    "options", "output", "category", "source",
 )  # fmt: skip
 
+_GROUP_BYTES, _LEAST_GROUP_ROWS, _MOST_GROUP_ROWS = 4 << 20, 256, 8192
 _MARKER = b"\xff" * DIGEST_BYTES
 
 
@@ -121,13 +122,17 @@ def write_part(
 
 
 def write_samples(storage: Storage, path: str, table: pa.Table) -> None:
-    """Publish samples; only columns whose values repeat get a dictionary, which the others pay for without gain."""
+    """Publish samples in row groups of about 4 MiB: a later stage decodes one to read a few rows.
+
+    Only columns whose values repeat get a dictionary, which the others would pay for without gain.
+    """
+    rows = max(_LEAST_GROUP_ROWS, min(_MOST_GROUP_ROWS, _GROUP_BYTES * table.num_rows // max(1, table.nbytes)))
     with storage.staged_file(path) as temporary:
         pq.write_table(
             table,
             temporary,
             compression=PARQUET_COMPRESSION,
-            row_group_size=SAMPLES_ROW_GROUP_ROWS,
+            row_group_size=rows,
             use_dictionary=list(_REPEATING_COLUMNS),
         )
 
@@ -216,7 +221,7 @@ class _Rows:
             **{name: self._examples[name] for name in ("input", "output", "options", "category", "source_ids")},
             "relevance": self._examples["relevance"],
         }
-        constants = {
+        constants: dict[str, str | int] = {
             "task": partition.task,
             "split": partition.split,
             "setting": partition.setting,

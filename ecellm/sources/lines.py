@@ -19,7 +19,7 @@ def open_lines(storage: Storage, path: str) -> Iterator[IO[bytes]]:
     """Open a file for reading by line; a name that ends in `.gz` is decompressed on the way."""
     with storage.open_read(path) as raw:
         if path.endswith(".gz"):
-            yield io.BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER_BYTES)  # type: ignore[arg-type]
+            yield io.BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER_BYTES)
         else:
             yield raw
 

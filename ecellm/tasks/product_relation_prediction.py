@@ -1,6 +1,6 @@
 """Product Relation Prediction: are two products bought together, viewed together, or similar?"""
 
-import json
+from json.encoder import encode_basestring_ascii  # json.dumps of a text, without its overhead
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,4 +33,4 @@ def pair_inputs(first: pa.Array, second: pa.Array) -> pa.Array:
 
 def _json_texts(titles: pa.Array) -> pa.Array:
     encoded = pc.dictionary_encode(titles)
-    return pa.array([json.dumps(title) for title in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
+    return pa.array(map(encode_basestring_ascii, encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)

@@ -2,57 +2,28 @@
 
     python -m tests.benchmarks.ingest_memory [megabytes]
 
-Prints one line each: an idle local Ray, ingest (all its processes, sampled every 0.2 s, private memory), and a plain
-`json.load` of the same file in one process.
+Prints one line each: an idle local Ray, ingest (all its processes, sampled every 0.2 s, private memory), a plain
+`json.load` of the same file in one process, and `datasets.load_dataset("json")` of it.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
-import psutil
-
 from ecellm.sources.synthetic import Sizes, write_release
+from tests.benchmarks.processes import watch
 
 _IDLE = "from ecellm.config import RayConfig\nfrom ecellm.ray_session import connected\nimport time\nwith connected(RayConfig()):\n    time.sleep(6)\n"
 _JSON_LOAD = "import json, sys\nprint(len(json.load(open(sys.argv[1]))))\n"
-
-
-def peak_private_mib(command: list[str]) -> tuple[float, float]:
-    """Run a command; return the peak of its processes' private memory together, in MiB, and its seconds."""
+_LOAD_DATASET = """
+import sys, tempfile, time, datasets
+datasets.disable_progress_bars()
+with tempfile.TemporaryDirectory() as cache:
     start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(process.stdout))
-    reader.start()
-    root = psutil.Process(process.pid)
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, _private_mib(root))
-        time.sleep(0.2)
-    reader.join()
-    if process.returncode:
-        sys.stderr.write("".join(lines[-30:]))
-        raise SystemExit(f"{command} ended with {process.returncode}")
-    return peak, time.monotonic() - start
-
-
-def _private_mib(root: psutil.Process) -> float:
-    total = 0
-    try:
-        processes = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0.0
-    for process in processes:
-        try:
-            total += process.memory_full_info().uss
-        except psutil.Error:
-            continue  # it ended meanwhile
-    return total / 2**20
+    rows = datasets.load_dataset("json", data_files=sys.argv[1], cache_dir=cache, split="train").num_rows
+    print(f"{rows} rows in {time.monotonic() - start:.1f} s")
+"""
 
 
 def write_big_release(path: Path, megabytes: int) -> None:
@@ -69,16 +40,25 @@ def main(megabytes: int) -> None:
         release = Path(scratch) / "dataset.json"
         write_big_release(release, megabytes)
         python = sys.executable
-        idle, _ = peak_private_mib([python, "-c", _IDLE])
-        ingest = [python, "-m", "jobs.ingest", f"release={release}", f"output_dir={scratch}/out"]
-        peak, seconds = peak_private_mib(ingest)
-        plain, plain_seconds = peak_private_mib([python, "-c", _JSON_LOAD, str(release)])
-        print(f"release: {release.stat().st_size / 1e6:.0f} MB")  # noqa: T201
-        print(f"idle local Ray: {idle:.0f} MiB")  # noqa: T201
-        print(f"ingest: {peak:.0f} MiB, {peak - idle:.0f} above idle, {seconds:.1f} s with Ray's start")  # noqa: T201
-        print(f"json.load: {plain:.0f} MiB, {plain_seconds:.1f} s")  # noqa: T201
-        rows = json.loads((Path(scratch) / "out" / "_manifest.json").read_text())["rows"]
-        print(f"rows: {rows:,}")  # noqa: T201
+        idle = watch([python, "-c", _IDLE])
+        ingest = watch([python, "-m", "jobs.ingest", f"release={release}", f"output_dir={scratch}/out"])
+        plain = watch([python, "-c", _JSON_LOAD, str(release)])
+        loaded = watch([python, "-c", _LOAD_DATASET, str(release)])
+        manifest = json.loads((Path(scratch) / "out" / "_manifest.json").read_text())
+        lines = [
+            f"release: {release.stat().st_size / 1e6:.0f} MB, {manifest['rows']:,} rows",
+            f"idle local Ray: {idle.peak_mib:.0f} MiB",
+            (
+                f"ingest: {ingest.peak_mib:.0f} MiB, {ingest.peak_mib - idle.peak_mib:.0f} above idle, "
+                f"{manifest['wall_seconds']:.1f} s, {ingest.seconds:.1f} s with Ray's start"
+            ),
+            f"json.load: {plain.peak_mib:.0f} MiB, {plain.seconds:.1f} s",
+            (
+                f"datasets.load_dataset('json'): {loaded.peak_mib:.0f} MiB, {loaded.output.strip()}, "
+                f"{loaded.seconds:.1f} s with its import"
+            ),
+        ]
+        sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The benchmark's opponent: PRP, SA and SR samples made by one process with pandas, NumPy and pyarrow.
 
-    python -m tests.benchmarks.pandas_build RAW_DIR OUTPUT_DIR [--tasks PRP,SA,SR] [--threads N]
+    python -m tests.benchmarks.pandas_build RAW_DIR OUTPUT_DIR [--tasks PRP,SA,SR] [--threads N] [--ids]
 
 What goes in: the Amazon Review files of a local raw directory (the paper's categories). What comes out: every sample of
 all eight settings, one zstd Parquet file per setting, split and task under OUTPUT_DIR/data/, with the columns of
-`ecellm.schema.SAMPLES` but the two ids (columns whose values repeat are categorical). It is written for speed: pyarrow
+`ecellm.schema.SAMPLES` (columns whose values repeat are categorical), the two ids only with `--ids`. It is written for speed: pyarrow
 parses the files (only the fields that are needed), rows are codes until the last moment, texts are joined in Arrow, and
 N threads of the one process read and write files (default: all CPUs). All is in memory at once.
 
@@ -22,15 +22,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import ecellm
+from ecellm.dataset.hashing import hash_messages, messages_of, text_bytes
+from ecellm.dataset.sample import id_ending
 from ecellm.schema import CATEGORY, SAMPLES
 from ecellm.settings import SETTINGS, Setting
 from tests.benchmarks.pandas_examples import (
@@ -114,8 +118,10 @@ def _results(futures: Mapping[Place, Future[Any]]) -> dict[Place, Any]:
 class Writer:
     """Writes a task's samples of all settings, each file by a thread of the pool."""
 
-    def __init__(self, output_dir: Path, pool: ThreadPoolExecutor, rng: np.random.Generator) -> None:
-        self.output_dir, self.pool, self.rng = output_dir, pool, rng
+    def __init__(
+        self, output_dir: Path, pool: ThreadPoolExecutor, rng: np.random.Generator, *, has_ids: bool = False
+    ) -> None:
+        self.output_dir, self.pool, self.rng, self.has_ids = output_dir, pool, rng, has_ids
         catalogue = Path(ecellm.__file__).parent / "tasks" / "instructions.json"
         self.instructions = json.loads(catalogue.read_text(encoding="utf-8"))["tasks"]
         self.written: list[Future[int]] = []
@@ -123,12 +129,14 @@ class Writer:
     def write(self, task: str, tables: Tables) -> None:
         """Start to write a task's samples of all settings."""
         shots = _shots(tables["IND", "train"], len(tables["IND", "test"]), len(tables["OOD", "test"]))
+        ids = {place: example_ids(NAMES[task], table) if self.has_ids else None for place, table in tables.items()}
         for setting in SETTINGS.values():
             is_test_only = setting.domain == "OOD" or setting.instruction_kind == "unseen" or setting.num_shots
             for split in ("test",) if is_test_only else SPLITS:
                 table = tables[setting.domain, split]
                 index = self._instruction_indices(task, setting, len(table))
-                self.written.append(self.pool.submit(self._write_one, task, setting, split, table, index, shots))
+                own = ids[setting.domain, split]
+                self.written.append(self.pool.submit(self._write_one, task, setting, split, table, index, shots, own))
 
     def _instruction_indices(self, task: str, setting: Setting, num_rows: int) -> np.ndarray:
         num_diverse = len(self.instructions[task]["diverse"])
@@ -137,7 +145,14 @@ class Writer:
         return np.full(num_rows, 0 if setting.instruction_kind == "single" else num_diverse, np.int8)
 
     def _write_one(
-        self, task: str, setting: Setting, split: str, table: pa.Table, index: np.ndarray, shots: pa.ChunkedArray
+        self,
+        task: str,
+        setting: Setting,
+        split: str,
+        table: pa.Table,
+        index: np.ndarray,
+        shots: pa.ChunkedArray,
+        ids: list[bytes] | None,
     ) -> int:
         folder = self.output_dir / "data" / f"setting={setting.name}" / f"split={split}" / f"task={NAMES[task]}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,6 +177,11 @@ class Writer:
         if task == "SR":  # here options are texts of their own
             schema = SCHEMA.set(SCHEMA.get_field_index("options"), SAMPLES.field("options"))
         samples = pa.table([columns[name] for name in schema.names], schema=schema)
+        if ids is not None:
+            few_shot = columns["few_shot_example"] if setting.num_shots else None
+            key = (NAMES[task], split, setting.name)
+            samples = samples.add_column(0, "example_id", pa.array([own.hex() for own in ids]))
+            samples = samples.add_column(0, "sample_id", pa.array(sample_ids(key, wordings, index, ids, few_shot)))
         pq.write_table(
             samples,
             folder / "part-00000.parquet",
@@ -170,6 +190,33 @@ class Writer:
             write_statistics=["row_index"],
         )
         return num_rows
+
+
+def example_ids(task: str, table: pa.Table) -> list[bytes]:
+    """Return the ids of examples as the contract defines them."""
+    columns = [pc.cast(table[name], pa.string()).combine_chunks() for name in ("input", "options", "output")]
+    columns = [pa.concat_arrays(own.chunks) if isinstance(own, pa.ChunkedArray) else own for own in columns]
+    return hash_messages(text_bytes(task), messages_of(*columns)).to_pylist()
+
+
+def sample_ids(
+    key: tuple[str, str, str],
+    wordings: Sequence[str],
+    index: np.ndarray,
+    ids: list[bytes],
+    few_shot: pa.ChunkedArray | None,
+) -> list[str]:
+    """Return the ids of samples as the contract defines them."""
+    start = b"".join(map(text_bytes, key))
+    starts = [blake2b(start + text_bytes(text), digest_size=16) for text in wordings]
+    copies = pd.Series(ids).groupby(ids).cumcount().tolist()
+    shots = [None] * len(ids) if few_shot is None else few_shot.to_pylist()
+    result = []
+    for number, shot, own, copy in zip(index.tolist(), shots, ids, copies, strict=False):
+        hasher = starts[number].copy()
+        hasher.update(id_ending(shot, own, copy))
+        result.append(hasher.hexdigest())
+    return result
 
 
 def _shots(train: pa.Table, *num_rows: int) -> pa.ChunkedArray | pa.Array:
@@ -190,7 +237,7 @@ def phase(name: str, seconds: dict[str, float]) -> Iterator[None]:
     seconds[name] = time.perf_counter() - start
 
 
-def build(raw_dir: Path, output_dir: Path, tasks: list[str], threads: int, seed: int = 1) -> None:
+def build(raw_dir: Path, output_dir: Path, tasks: list[str], threads: int, *, has_ids: bool, seed: int = 1) -> None:
     """Build, and print what it took."""
     start = time.perf_counter()
     pa.set_cpu_count(threads)
@@ -198,7 +245,7 @@ def build(raw_dir: Path, output_dir: Path, tasks: list[str], threads: int, seed:
     seconds: dict[str, float] = {}
     with ThreadPoolExecutor(threads) as pool:
         rng = np.random.default_rng(seed)
-        writer = Writer(output_dir, pool, rng)
+        writer = Writer(output_dir, pool, rng, has_ids=has_ids)
         with phase("read", seconds):
             sources = read(raw_dir, tasks, pool)
         for task in tasks:
@@ -227,11 +274,12 @@ def main() -> None:
     parser.add_argument("output_dir", type=Path)
     parser.add_argument("--tasks", default="PRP,SA,SR")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--ids", action="store_true", help="make sample_id and example_id too, as the contract asks")
     arguments = parser.parse_args()
     tasks = arguments.tasks.split(",")
     if unknown := set(tasks) - set(NAMES):
         parser.error(f"unknown tasks: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    build(arguments.raw_dir, arguments.output_dir, tasks, arguments.threads)
+    build(arguments.raw_dir, arguments.output_dir, tasks, arguments.threads, has_ids=arguments.ids)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,18 @@ def test_ids_of_repeated_examples_follow_from_the_texts_too(tmp_path, in_process
     assert_ids_follow_from_texts(samples)
 
 
+def test_a_repeated_example_with_another_shown_each_time_is_no_repeated_sample(tmp_path, in_process):  # noqa: F811
+    from tests.dataset.conftest import read_samples
+
+    questions = {"train": [(f"is it {number}?", ["a snippet"], True, f"B{number}") for number in range(5)]}
+    questions |= {split: [("again?", ["a snippet"], False, "B9")] * 4 for split in ("val", "test")}
+    write_questions(tmp_path, questions)
+    categories = {"AP": {"in_domain": ["Toys"]}}
+    samples = read_samples(build(tmp_path / "out", raw_dir=str(tmp_path), tasks=["AP"], categories=categories))
+    assert of(samples, setting="IND_Diverse_Instruction_1-shot")["few_shot_example"].nunique() == 4
+    assert_ids_follow_from_texts(samples)
+
+
 def test_a_catalogue_of_one_s_own(tmp_path, world, in_process):  # noqa: F811
     catalogue = {"tasks": {"PM": {"seed": "Same?", "diverse": ["Equal?", "Same?"], "unseen": "Alike?"}}}
     (tmp_path / "own.json").write_text(json.dumps(catalogue))

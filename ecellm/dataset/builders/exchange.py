@@ -109,12 +109,10 @@ def write_staged(storage: Storage, path: str, table: pa.Table, row_group_rows: i
 
 
 def iter_bucket(
-    storage: Storage, directory: str, bucket: int, columns: Sequence[str] | None = None, prefix: str = ""
+    storage: Storage, directory: str, bucket: int, columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
     """Yield the rows of one bucket, a table for each file that has some, in the order of the files' names."""
     for file in storage.list_files(directory, ".parquet"):
-        if not file.removeprefix(f"{directory}/").startswith(prefix):
-            continue
         with storage.parquet_file(file) as parquet:
             filled = json.loads(parquet.schema_arrow.metadata[_BUCKETS_KEY])
             if bucket in filled:
@@ -128,9 +126,8 @@ def read_bucket(
     bucket: int,
     schema: pa.Schema,
     columns: Sequence[str] | None = None,
-    prefix: str = "",
 ) -> pa.Table:
     """Return the rows of one bucket as one table, empty if there are none."""
     wanted = pa.schema([schema.field(name) for name in columns]) if columns else schema
-    tables = list(iter_bucket(storage, directory, bucket, columns, prefix))
+    tables = list(iter_bucket(storage, directory, bucket, columns))
     return pa.concat_tables(tables).combine_chunks() if tables else wanted.empty_table()

@@ -44,9 +44,11 @@ def write_texts(context: Context, *, domain: str, category: str, bucket: int, ha
     used = np.unique(read_bucket(context.storage, context.staging("used", category), bucket, USED)["item"].to_numpy())
     asins = read_items(context, category, bucket).take(pa.array(used & _PLACE_BITS))
     columns = ["asin", "title", "brand", "levels"]
-    products = _matching(context, products_dir(context, category), bucket, PRODUCTS, columns, asins)
+    staged = read_products(context, products_dir(context, category), bucket, PRODUCTS, columns)
+    products = _matching(staged, asins)
     if has_old:
-        old = _matching(context, old_products_dir(context, category), bucket, OLD_PRODUCTS, columns[:3], asins)
+        staged = read_products(context, old_products_dir(context, category), bucket, OLD_PRODUCTS, columns[:3])
+        old = _matching(staged, asins)
         titles, brands = ([a or b for a, b in zip(products[n], old[n], strict=True)] for n in ("title", "brand"))
     else:
         titles, brands = products["title"], products["brand"]
@@ -65,13 +67,10 @@ def write_texts(context: Context, *, domain: str, category: str, bucket: int, ha
     return {"rows": table.num_rows}
 
 
-def _matching(
-    context: Context, directory: str, bucket: int, schema: pa.Schema, columns: Sequence[str], asins: pa.Array
-) -> dict[str, list[Any]]:
-    """Return columns of the products with these asins, None for an asin that is not there."""
-    table = read_products(context, directory, bucket, schema, columns)
-    places = pc.index_in(asins, value_set=table["asin"].combine_chunks())
-    return {name: table[name].combine_chunks().take(places).to_pylist() for name in columns[1:]}
+def _matching(products: pa.Table, asins: pa.Array) -> dict[str, list[Any]]:
+    """Return the columns of the products with these asins, None for an asin that is not there."""
+    places = pc.index_in(asins, value_set=products["asin"].combine_chunks())
+    return {name: products[name].combine_chunks().take(places).to_pylist() for name in products.column_names}
 
 
 def _texts_path(context: Context, category: str, bucket: int) -> str:

@@ -78,7 +78,8 @@ def stage_products(context: Context, *, category: str, number: int) -> Result:
     quarantine = Quarantine(context.storage, context.quarantine(f"meta-{category}"), file)
     records = iter_records(context.storage, file, RecordDecoder(Product), quarantine)
     rows = (_product_row(product) for _, product in records)
-    return _stage(context, products_dir(context, category), rows, PRODUCTS, number, quarantine, file)
+    num_rows = _stage(context, products_dir(context, category), rows, PRODUCTS, number)
+    return {"rows": num_rows, "quarantined": {file: quarantine.num_rows}}
 
 
 def stage_old_products(context: Context, *, category: str, number: int) -> Result:
@@ -86,22 +87,16 @@ def stage_old_products(context: Context, *, category: str, number: int) -> Resul
     file = old_meta_file(context.raw_dir, category)
     quarantine = Quarantine(context.storage, context.quarantine(f"meta-2014-{category}"), file)
     rows = (_old_product_row(old) for _, old in iter_records(context.storage, file, decode_old_product, quarantine))
-    return _stage(context, old_products_dir(context, category), rows, OLD_PRODUCTS, number, quarantine, file)
+    num_rows = _stage(context, old_products_dir(context, category), rows, OLD_PRODUCTS, number)
+    return {"rows": num_rows, "quarantined": {file: quarantine.num_rows}}
 
 
-def _stage(
-    context: Context,
-    directory: str,
-    rows: Iterator[tuple[Any, ...]],
-    schema: pa.Schema,
-    number: int,
-    quarantine: Quarantine,
-    file: str,
-) -> Result:
+def _stage(context: Context, directory: str, rows: Iterator[tuple[Any, ...]], schema: pa.Schema, number: int) -> int:
+    """Send rows to the buckets of their asins; return how many they were."""
     with ExchangeWriter(context.storage, directory, "products", schema, number) as writer:
         for table in _batches(rows, schema):
             writer.add(table, buckets_of_keys(table["asin"], number))
-    return {"rows": writer.num_rows, "quarantined": {file: quarantine.num_rows}}
+    return writer.num_rows
 
 
 def look_at_products(storage: Storage, raw_dir: str, categories: Sequence[str]) -> None:

@@ -180,7 +180,7 @@ def number_users(context: Context, *, category: str, bucket: int, number: int) -
     kept = edges.filter(pa.array(is_kept))
     peeled = pa.table([pa.array(_codes(bucket, places[is_kept])), kept["item"], kept["time"], kept["line"]], PEELED)
     write_staged(context.storage, _users_path(context, category, bucket), users)
-    _send_peeled(context, category, peeled, bucket, "user", 0, number)
+    _send_peeled(context, peeled, "item", directory=peeled_dir(context, category, 0), bucket=bucket, number=number)
     left_out = edges.num_rows - kept.num_rows
     dropped = {"rating outside the 5-core": left_out} if left_out else {}
     return {"rows": peeled.num_rows, "left_out": left_out, "dropped": dropped}
@@ -195,15 +195,10 @@ def peeled_dir(context: Context, category: str, turn: int) -> str:
     return context.staging("peeled", category, f"{turn:03d}")
 
 
-def _send_peeled(
-    context: Context, category: str, peeled: pa.Table, bucket: int, side: str, turn: int, number: int
-) -> None:
+def _send_peeled(context: Context, peeled: pa.Table, to: str, *, directory: str, bucket: int, number: int) -> None:
     """Send ratings to the buckets of their other side: peeling users is followed by peeling items."""
-    other = "item" if side == "user" else "user"
-    with ExchangeWriter(
-        context.storage, peeled_dir(context, category, turn), f"{bucket:05d}", PEELED, number
-    ) as writer:
-        writer.add(peeled, bucket_of_codes(peeled[other].to_numpy()))
+    with ExchangeWriter(context.storage, directory, f"{bucket:05d}", PEELED, number) as writer:
+        writer.add(peeled, bucket_of_codes(peeled[to].to_numpy()))
 
 
 def peel(context: Context, *, category: str, bucket: int, side: str, turn: int, number: int) -> Result:
@@ -211,7 +206,9 @@ def peel(context: Context, *, category: str, bucket: int, side: str, turn: int, 
     edges = read_bucket(context.storage, peeled_dir(context, category, turn - 1), bucket, PEELED)
     codes, places = np.unique(edges[side].to_numpy(), return_inverse=True)
     kept = edges.filter(pa.array(np.bincount(places, minlength=len(codes))[places] >= CORE)) if len(codes) else edges
-    _send_peeled(context, category, kept, bucket, side, turn, number)
+    to = "item" if side == "user" else "user"
+    directory = peeled_dir(context, category, turn)
+    _send_peeled(context, kept, to, directory=directory, bucket=bucket, number=number)
     left_out = edges.num_rows - kept.num_rows
     dropped = {"rating outside the 5-core": left_out} if left_out else {}
     return {"rows": kept.num_rows, "left_out": left_out, "dropped": dropped}

@@ -333,7 +333,8 @@ def draw_distinct(keys: UIntArray, size: int, count: int) -> IntArray:
     """
     spare = count + 10
     with np.errstate(over="ignore"):
-        draws = (spread(keys[:, None] + np.arange(1, spare + 1, dtype=np.uint64)) % np.uint64(size)).astype(np.int64)
+        numbers = np.add(keys[:, None], np.arange(1, spare + 1, dtype=np.uint64), dtype=np.uint64)
+        draws = (spread(numbers) % np.uint64(size)).astype(np.int64)
     order = np.argsort(draws, axis=1, kind="stable")
     in_order = np.take_along_axis(draws, order, axis=1)
     is_new = np.ones(draws.shape, bool)
@@ -381,7 +382,7 @@ def examples_of(chunk: Chunk, keys: UIntArray, target: int, names: Texts, texts:
     num_users = len(chunk.users)
     candidates = _candidates(chunk, names, texts)
     with np.errstate(over="ignore"):
-        mixed = spread(spread(keys)[:, None] + np.arange(NUM_CANDIDATES, dtype=np.uint64))
+        mixed = spread(np.add(spread(keys)[:, None], np.arange(NUM_CANDIDATES, dtype=np.uint64), dtype=np.uint64))
     order = np.argsort(mixed, axis=1)  # place 0 is the target, the others the candidates
     goals = chunk.items[chunk.ends - target]
     both = pa.concat_arrays([names.take("quoted", goals), candidates])

@@ -63,7 +63,7 @@ def read_keys(context: Context, *, task: str, split_number: int, part: Mapping[s
     name = f"{split_number:05d}-{part['number']:05d}"
     with ExchangeWriter(context.storage, context.staging("keys"), name, KEYS, number) as writer:
         writer.add(keys, (table["input_key"].to_numpy() % np.uint64(number)).astype(np.int64))
-    _send_ids(context, table, task, split_number, name, number)
+    _send_ids(context, table, task=task, split_number=split_number, name=name, number=number)
     answers = pc.value_counts(table["output"]).to_pylist() if has_few_answers else []
     return {
         "rows": table.num_rows,
@@ -73,7 +73,7 @@ def read_keys(context: Context, *, task: str, split_number: int, part: Mapping[s
     }
 
 
-def _send_ids(context: Context, table: pa.Table, task: str, split_number: int, name: str, number: int) -> None:
+def _send_ids(context: Context, table: pa.Table, *, task: str, split_number: int, name: str, number: int) -> None:
     """Send each id of a part once; an id of one task does not meet those of another."""
     ids = pc.unique(pc.list_flatten(table["source_ids"]).combine_chunks())
     kinds = kinds_of(ids)

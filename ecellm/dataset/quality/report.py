@@ -72,7 +72,7 @@ def quality_rows(findings: Findings) -> list[Row]:
     return [row for maker in makers for row in maker(findings)]
 
 
-def _row(key: SplitKey | None, task: str, check: str, detail: str, value: float, total: float | None = None) -> Row:
+def _row(key: SplitKey | None, task: str, check: str, *, detail: str, value: float, total: float | None = None) -> Row:
     return {
         "task": task,
         "domain": key.domain if key else None,
@@ -85,7 +85,7 @@ def _row(key: SplitKey | None, task: str, check: str, detail: str, value: float,
 
 
 def _of(key: SplitKey, check: str, detail: str, value: float, total: float | None = None) -> Row:
-    return _row(key, key.task, check, detail, value, total)
+    return _row(key, key.task, check, detail=detail, value=value, total=total)
 
 
 def describe(key: SplitKey) -> str:
@@ -103,9 +103,9 @@ def _counts(findings: Findings) -> Iterator[Row]:
 def _left_out(findings: Findings) -> Iterator[Row]:
     for task, built in sorted(findings.built.items()):
         for reason, rows in sorted(built.dropped.items()):
-            yield _row(None, task, LEFT_OUT, reason, rows)
+            yield _row(None, task, LEFT_OUT, detail=reason, value=rows)
         for file, rows in sorted(built.quarantined.items()):
-            yield _row(None, task, QUARANTINED, file, rows)
+            yield _row(None, task, QUARANTINED, detail=file, value=rows)
 
 
 def _duplicates(findings: Findings) -> Iterator[Row]:

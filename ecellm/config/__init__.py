@@ -1,0 +1,60 @@
+"""One frozen pydantic model per job: what a recipe may say, with meaning, unit and default.
+
+A field is made by `content` when it changes what a job writes (it is then part of the fingerprint), by `operational`
+when it changes only how or where the job runs, and by `location` when it names an input, whose own fingerprint counts
+instead of its path.
+"""
+
+from ecellm.config.base import (
+    ClusterConfig,
+    Frozen,
+    JobConfig,
+    RayConfig,
+    StorageConfig,
+    content_of,
+)
+from ecellm.config.data import (
+    PAPER_CATEGORIES,
+    BuildConfig,
+    DomainCategories,
+    FetchConfig,
+    IngestConfig,
+    OwnDataDefaults,
+    Size,
+    Sizes,
+)
+from ecellm.config.models import (
+    EvaluateConfig,
+    FinetuneConfig,
+    LoraSettings,
+    OptimizerSettings,
+    PredictConfig,
+    PreprocessConfig,
+)
+from ecellm.config.pipeline import (
+    PipelineConfig,
+)
+
+__all__ = [
+    "PAPER_CATEGORIES",
+    "BuildConfig",
+    "ClusterConfig",
+    "DomainCategories",
+    "EvaluateConfig",
+    "FetchConfig",
+    "FinetuneConfig",
+    "Frozen",
+    "IngestConfig",
+    "JobConfig",
+    "LoraSettings",
+    "OptimizerSettings",
+    "OwnDataDefaults",
+    "PipelineConfig",
+    "PredictConfig",
+    "PreprocessConfig",
+    "RayConfig",
+    "Size",
+    "Sizes",
+    "StorageConfig",
+    "content_of",
+]

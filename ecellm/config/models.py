@@ -1,0 +1,176 @@
+"""Configs of the jobs around a model: preprocess, finetune, predict, evaluate."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from ecellm.config.base import Frozen, JobConfig, check_settings, content, location, operational
+from ecellm.settings import PAPER_TRAINING_SETTING
+
+PromptFormat = Literal["alpaca", "mistral", "chat_template"]
+
+
+class PromptConfig(JobConfig):
+    """Fields that make a prompt; preprocess and predict must agree on them."""
+
+    prompt_format: PromptFormat = content("alpaca", description="wire format of the prompt")
+    max_length: int = content(2048, ge=16, description="tokens of prompt and answer together")
+    max_answer_tokens: int = content(100, ge=1, description="tokens of max_length kept free for the answer")
+
+    @model_validator(mode="after")
+    def _room_for_the_prompt(self) -> Self:
+        if self.max_answer_tokens >= self.max_length:
+            raise ValueError(
+                f"max_answer_tokens={self.max_answer_tokens} leaves no room for a prompt in "
+                f"max_length={self.max_length}: raise max_length or lower max_answer_tokens"
+            )
+        return self
+
+
+class PreprocessConfig(PromptConfig):
+    """`python -m jobs.preprocess`: training rows (token ids) from samples."""
+
+    samples_dir: str = location(description="samples of build or ingest")
+    base_model: str = location(description="model whose tokenizer is used: path, s3://, package:// or hub name")
+    base_model_revision: str | None = content(None, description="revision on the hub; null = main")
+    settings: tuple[str, ...] = content(
+        (PAPER_TRAINING_SETTING,), min_length=1, description="settings to train on; more than one repeats examples"
+    )
+    tasks: tuple[str, ...] | None = content(None, description="tasks to train on; null = all in the samples")
+    num_samples: int | None = content(None, ge=1, description="training samples in all, drawn by hash; null = all")
+    num_val_samples: int | None = content(None, ge=1, description="validation samples in all; null = all")
+    mixture: dict[str, float] | None = content(
+        None, description="share of num_samples by task, e.g. {Sentiment_Analysis: 2}; null = as in the samples"
+    )
+    rows_per_shard: int = content(4096, ge=1, description="samples tokenized by one task, rows of one file")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_settings(self.settings)
+        if self.mixture is not None and self.num_samples is None:
+            raise ValueError("mixture needs num_samples: the number of training samples to share out")
+        if self.mixture is not None and (min(self.mixture.values(), default=0) < 0 or not sum(self.mixture.values())):
+            raise ValueError(f"mixture={self.mixture}: weights must not be negative, and one must be above 0")
+        return self
+
+
+class LoraSettings(Frozen):
+    """Low-rank adapters; defaults are the paper's (appendix on training)."""
+
+    r: int = content(16, ge=1, description="rank")
+    alpha: int = content(16, ge=1, description="scale: updates are multiplied by alpha / r")
+    dropout: float = content(0.1, ge=0, lt=1, description="dropout before the adapter")
+    target_modules: tuple[str, ...] | None = content(
+        None, description="names of linear layers to adapt; null = all linear layers and lm_head"
+    )
+
+
+class OptimizerSettings(Frozen):
+    """AdamW and its schedule; defaults are the paper's."""
+
+    learning_rate: float = content(1e-4, gt=0, description="peak learning rate")
+    weight_decay: float = content(0.0, ge=0, description="decoupled weight decay")
+    betas: tuple[float, float] = content((0.9, 0.999), description="AdamW betas")
+    eps: float = content(1e-8, gt=0, description="AdamW epsilon")
+    max_grad_norm: float = content(1.0, gt=0, description="gradients are clipped to this norm")
+    warmup_ratio: float = content(0.05, ge=0, le=1, description="share of all steps with a rising learning rate")
+    schedule: Literal["cosine", "linear", "constant"] = content("cosine", description="shape after the warm-up")
+
+
+class DeepSpeedSettings(Frozen):
+    """How the training state is laid out over workers."""
+
+    stage: Literal[0, 1, 2, 3] = operational(2, description="ZeRO: 1 shards optimizer state, 2 gradients, 3 weights")
+    offload_optimizer: bool = operational(False, description="keep optimizer state in host memory (GPU only)")
+
+
+class FinetuneConfig(JobConfig):
+    """`python -m jobs.finetune`: a tuned model from training rows."""
+
+    rows_dir: str = location(description="training rows of preprocess")
+    base_model: str = location(description="model to tune: path, s3://, package:// or hub name")
+    base_model_revision: str | None = content(None, description="revision on the hub; null = main")
+    method: Literal["lora", "full"] = content("lora", description="adapters, or all weights")
+    lora: LoraSettings = content(LoraSettings(), description="adapter settings (method=lora)")
+    optimizer: OptimizerSettings = content(OptimizerSettings(), description="optimizer and schedule")
+    num_epochs: int = content(3, ge=1, description="passes over the training rows")
+    max_steps: int | None = content(None, ge=1, description="stop after so many optimizer steps; null = num_epochs")
+    global_batch_size: int = content(128, ge=1, description="samples of one optimizer step, over all workers")
+    loss_normalization: Literal["sample", "token"] = content(
+        "sample", description="each sample counts alike (the paper's), or each answer token"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = content(
+        "auto", description="auto = bf16 on a GPU that has it, else fp32"
+    )
+    num_workers: int = operational(1, ge=1, description="Ray Train workers; one GPU each where use_gpu")
+    use_gpu: bool = operational(False, description="give every worker a GPU")
+    cpus_per_worker: int = operational(1, ge=1, description="CPUs of a worker, and its torch threads without a GPU")
+    micro_batch_size: int = operational(8, ge=1, description="most samples of one forward pass")
+    gradient_checkpointing: bool = operational(False, description="recompute activations: less memory, slower")
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = operational(
+        "auto", description="auto = flash attention where the worker has it, else sdpa"
+    )
+    deepspeed: DeepSpeedSettings = operational(DeepSpeedSettings(), description="DeepSpeed settings")
+    eval_every_steps: int | None = content(None, ge=1, description="steps between validations; null = once an epoch")
+    checkpoint_every_steps: int | None = operational(
+        None, ge=1, description="steps between checkpoints; null = at each validation"
+    )
+    keep_checkpoints: int = operational(2, ge=1, description="newest checkpoints to keep")
+    log_every_steps: int = operational(10, ge=1, description="steps between log lines")
+    max_failures: int = operational(3, ge=0, description="times that lost workers are started again")
+    export_merged: bool = content(False, description="also write the base model with the adapter merged in")
+
+
+class PredictConfig(PromptConfig):
+    """`python -m jobs.predict`: answers to test samples."""
+
+    samples_dir: str = location(description="samples of build or ingest")
+    model: str = location(description="model that answers: path, s3://, package:// or hub name")
+    adapter: str | None = location(None, description="peft adapter on the model; null = none")
+    model_revision: str | None = content(None, description="revision on the hub; null = main")
+    engine: Literal["transformers", "fake"] = content("transformers", description="what runs the model")
+    decoding: Literal["greedy", "paper", "choice"] = content(
+        "greedy", description="greedy; the paper's sampling; or closed answers compared by probability"
+    )
+    settings: tuple[str, ...] | None = content(None, description="settings to answer; null = all in the samples")
+    tasks: tuple[str, ...] | None = content(None, description="tasks to answer; null = all in the samples")
+    split: Literal["train", "val", "test"] = content("test", description="split to answer")
+    limit: int | None = content(None, ge=1, description="first rows of each (setting, task); null = all")
+    rows_per_shard: int = content(256, ge=1, description="rows of one unit of work, and of one Parquet file")
+    precision: Literal["auto", "fp32", "bf16"] = content(
+        "auto", description="auto = bf16 on a GPU that has it, else fp32"
+    )
+    max_batch_size: int = operational(16, ge=1, description="most prompts answered at once by one actor")
+    num_actors: int | None = operational(
+        None, ge=1, description="copies of the model at work at once; null = as many as the cluster has room for"
+    )
+    use_gpu: bool = operational(False, description="give every actor a GPU")
+    cpus_per_actor: int = operational(1, ge=1, description="CPUs of an actor, and its torch threads without a GPU")
+    max_error_share: float = operational(0.0, ge=0, le=1, description="share of failed rows that is still a success")
+    retry_errors: bool = operational(False, description="answer again the parts that have failed rows")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_settings(self.settings)
+        return self
+
+
+class EvaluateConfig(JobConfig):
+    """`python -m jobs.evaluate`: scores, metrics and a report from predictions."""
+
+    predictions_dirs: tuple[str, ...] = location((), description="predictions to score, side by side")
+    predictions_dir: str | None = location(None, description="the same for one")
+    samples_dir: str = location(description="the samples that were answered")
+    training_dirs: tuple[str, ...] = location((), description="finetune outputs whose loss curves the report shows")
+    num_resamples: int = content(2000, ge=0, description="bootstrap resamples of the 95 % intervals; 0 = no intervals")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.all_predictions:
+            raise ValueError("give predictions_dir, or predictions_dirs with at least one directory")
+        return self
+
+    @property
+    def all_predictions(self) -> tuple[str, ...]:
+        """The prediction directories, however they were given."""
+        return (*self.predictions_dirs, *((self.predictions_dir,) if self.predictions_dir else ()))
