@@ -4,7 +4,7 @@
 
     raw files ──flows──► ranked examples ──select──► parts ──keys──► duplicates, leaks ──write──► samples, card
 
-Each task has a flow (`ecellm.dataset.builders`) whose steps run as shards on Ray Data. Which examples become samples
+Each task has a flow (`ecellm.dataset.builders`) whose steps run as shards on Ray. Which examples become samples
 is arithmetic on counts; then their keys are compared, and each part is written for every setting.
 """
 

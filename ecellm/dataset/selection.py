@@ -20,6 +20,7 @@ from ecellm.storage import Storage
 # [[[file, first row, end row], ...], rows to skip of the merge, rows to take]: JSON-able, as shards are.
 Piece = list[Any]
 _PART_BYTES = 64 << 20
+_COST_OF_A_ROW = 2000  # what a row takes besides its text, in bytes of text
 _LEAST_PART_ROWS, _MOST_PART_ROWS = 1024, 50_000
 
 
@@ -48,7 +49,11 @@ class Selected:
     num_bytes: int
 
     def parts(self) -> list[dict[str, Any]]:
-        """Cut into parts of about 64 MiB of text: `number`, `first` (place of its first row), `rows`, `pieces`."""
+        """Cut into parts of about 64 MiB of text.
+
+        Returns:
+            `number`, `first` (place of its first row), `rows`, `pieces`, and `cost`, what to order parts by.
+        """
         per_row = max(1, self.num_bytes // max(1, self.num_rows))
         size = min(_MOST_PART_ROWS, max(_LEAST_PART_ROWS, _PART_BYTES // per_row))
         return [
@@ -56,6 +61,7 @@ class Selected:
                 "number": number,
                 "first": first,
                 "rows": min(size, self.num_rows - first),
+                "cost": min(size, self.num_rows - first) * (per_row + _COST_OF_A_ROW),
                 "pieces": cut_pieces(self.pieces, first, min(size, self.num_rows - first)),
             }
             for number, first in enumerate(range(0, self.num_rows, size))

@@ -69,7 +69,7 @@ def write_steps(
                 "drops_leaks": drops_leaks,
             }
             name = join("write", key.task, key.domain, key.split, f"{part['number']:05d}")
-            steps.append(Step(name, write_part, arguments, cost=part["rows"] * len(settings_of(key))))
+            steps.append(Step(name, write_part, arguments, cost=part["cost"] * len(settings_of(key))))
     return steps
 
 

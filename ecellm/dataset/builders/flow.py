@@ -2,7 +2,7 @@
 
 A flow is a generator of rounds: it yields a list of `Step`s that do not depend on one another, is sent their results,
 and so on until it returns what it built. All flows advance in lockstep: the steps of one round of every flow run as
-one Ray Data job, so that a build of ten tasks has as many barriers as its longest flow, not as all of them together.
+one wave of Ray tasks, so that a build of ten tasks has as many barriers as its longest flow, not as all of them together.
 
     flow A:  stage 4 files ──► join 16 buckets ──► ...
     flow B:  stage 1 file  ──► sort 8 buckets
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from ecellm.config import StorageConfig
-from ecellm.shards import run_shards_on_ray_data
+from ecellm.shards import run_shards
 from ecellm.storage import Storage, join
 
 Result = dict[str, Any]
@@ -135,7 +135,7 @@ def _run_steps(steps: Sequence[Step], context: Context, name: str, num_workers: 
     results = {step: storage.read_json(join(directory, f"{step}.json")) for step in by_name if step in done}
     todo = sorted((step for step in by_name.values() if step.name not in results), key=lambda step: -step.cost)
     shards = [{"step": step.name, "arguments": dict(step.arguments)} for step in todo]
-    for result in run_shards_on_ray_data(
+    for result in run_shards(
         shards,
         run_step,
         name=name,
