@@ -6,8 +6,8 @@ file inside the worker and never through the driver.
 `run_shards` uses plain Ray tasks: for work without state Ray Data adds only its own cost. Measured on two cores: ingest
 of a 508 MB release, four tasks at a time, took 1,442 MB at the peak with Ray Data and 1,096 MB with plain tasks (509 MB
 of them an idle Ray); the steps of a build of 4 million samples 47.6 s and 36.4 s, of 400,000 samples 13.9 s and 8.8 s,
-since Ray Data starts the next task a tenth to a quarter of a second after one has ended. `run_shards_on_actors` (models)
-is one Ray Data job.
+since Ray Data starts the next task a tenth to a quarter of a second after one has ended. `run_shards_on_actors`, for
+models, is one Ray Data job.
 """
 
 import json

@@ -8,7 +8,7 @@ from ecellm.command_line import run_job
 from ecellm.config import FetchConfig
 from ecellm.errors import InputError
 from ecellm.redaction import redacted
-from ecellm.sources.fetch import dry_run, fetch
+from ecellm.sources.fetch import dry_run, fetch, first_problems
 
 
 def work(config: FetchConfig, only_look: bool) -> None:
@@ -26,7 +26,7 @@ def work(config: FetchConfig, only_look: bool) -> None:
     )
     print("\n".join(lines))
     if problems:
-        raise InputError(f"{len(problems)} upstream files cannot be had: {'; '.join(problems.values())}")
+        raise InputError(f"{len(problems)} upstream files cannot be had: {first_problems(problems)}")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from ecellm.storage import Storage, absolute, join
 
 logger = logging.getLogger(__name__)
 # The same for all fetches: what is held is the directory, whichever files are asked for.
+_MOST_TOLD = 4
 _IDENTITY = {"job": "fetch", "stage_version": 1, "inputs": {}, "config": {}}
 
 
@@ -104,9 +105,18 @@ def fetch(config: FetchConfig) -> None:
             storage.remove(parts_dir(raw_dir, file.entry.name))
         problems = _fetch_files(config, storage, raw_dir, wanted)
         if problems:
-            told = "; ".join(dict.fromkeys(problems.values()))
+            for problem in dict.fromkeys(problems.values()):
+                logger.error("fetch: %s", problem)
+            told = first_problems(problems)
             raise InputError(f"{len(problems)} of {len(wanted)} upstream files could not be fetched: {told}")
     logger.info("fetch: done, %d upstream files fetched to %s", len(wanted), raw_dir)
+
+
+def first_problems(problems: Mapping[str, str]) -> str:
+    """Return the first problems, for a message; all of them have been listed."""
+    told = list(dict.fromkeys(problems.values()))
+    more = [f"{len(told) - _MOST_TOLD} more, listed above"] if len(told) > _MOST_TOLD else []
+    return "; ".join([*told[:_MOST_TOLD], *more])
 
 
 def dry_run(config: FetchConfig) -> tuple[list[str], dict[str, str]]:

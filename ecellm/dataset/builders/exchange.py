@@ -2,7 +2,9 @@
 
 Each writer publishes Parquet files in which a row group holds the rows of one bucket (which one is in the file's
 metadata); whoever works on bucket k reads that row group of every file. Ray Data's own shuffle is not used for this:
-it keeps the rows in the object store and starts over when it is killed, while these files stay.
+it keeps the rows in the object store and starts over when it is killed, while these files stay. It is slower, too: on
+two cores `Dataset.join` of 1.1 million edges with 240,000 products took 19 s, and the two steps that list and join them
+here 3 s.
 """
 
 import json

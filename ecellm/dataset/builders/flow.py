@@ -2,7 +2,7 @@
 
 A flow is a generator of rounds: it yields a list of `Step`s that do not depend on one another, is sent their results,
 and so on until it returns what it built. All flows advance in lockstep: the steps of one round of every flow run as
-one wave of Ray tasks, so that a build of ten tasks has as many barriers as its longest flow, not as all of them together.
+one wave of Ray tasks, so that a build of ten tasks has as many barriers as its longest flow, not as all together.
 
     flow A:  stage 4 files ──► join 16 buckets ──► ...
     flow B:  stage 1 file  ──► sort 8 buckets
