@@ -46,6 +46,7 @@ test-gpu: $(VENV)/.dev  ## the tests that need a GPU
 
 benchmark: $(VENV)/.dev  ## measure time and memory (tests/benchmarks)
 	$(BIN)/python -m tests.benchmarks.ingest_memory
+	$(BIN)/python -m tests.benchmarks.build_speed
 
 format: $(VENV)/.dev  ## put code into shape
 	$(BIN)/ruff check --fix .

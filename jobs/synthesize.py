@@ -14,16 +14,17 @@ from ecellm.storage import Storage, absolute, join
 logger = logging.getLogger(__name__)
 
 
-def _parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m jobs.synthesize", description=__doc__)
-    parser.add_argument("raw_dir", help="new directory, or URL such as s3://bucket/raw")
-    parser.add_argument("--scale", type=int, required=True, help="number of reviews, from 500; the rest follows")
-    parser.add_argument("--seed", type=int, default=1, help="fixes every byte (default 1)")
-    parser.add_argument("--sources", default=",".join(SOURCES), help="sources to write, default %(default)s")
-    parser.add_argument("--malformed-rate", type=float, default=0.0, help="share of lines that a cut copy follows")
-    parser.add_argument("--endpoint-url", help="S3 endpoint, e.g. http://127.0.0.1:8333")
-    parser.add_argument("--num-cpus", type=int, help="logical CPUs of a local Ray, at least 4")
-    return parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    arguments = argparse.ArgumentParser(prog="python -m jobs.synthesize", description=__doc__)
+    arguments.add_argument("raw_dir", help="new directory, or URL such as s3://bucket/raw")
+    arguments.add_argument("--scale", type=int, required=True, help="number of reviews, from 500; the rest follows")
+    arguments.add_argument("--seed", type=int, default=1, help="fixes every byte (default 1)")
+    arguments.add_argument("--sources", default=",".join(SOURCES), help="sources to write, default %(default)s")
+    arguments.add_argument("--malformed-rate", type=float, default=0.0, help="share of lines that a cut copy follows")
+    arguments.add_argument("--endpoint-url", help="S3 endpoint, e.g. http://127.0.0.1:8333")
+    arguments.add_argument("--num-cpus", type=int, help="logical CPUs of a local Ray, at least 4")
+    return arguments
 
 
 def _write(arguments: argparse.Namespace) -> str:
@@ -40,5 +41,5 @@ def _write(arguments: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    options = _parsed()
+    options = parser().parse_args()
     sys.exit(run_guarded(lambda: _write(options)))

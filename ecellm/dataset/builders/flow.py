@@ -100,7 +100,8 @@ def run_flows(
     while waiting:
         round_number += 1
         steps = [step for own in waiting.values() for step in own]
-        results = _run_steps(steps, context, f"{name}, round {round_number}", num_workers)
+        kinds = ", ".join(dict.fromkeys(step.name.split("/", 1)[0] for step in steps))
+        results = _run_steps(steps, context, f"{name}, round {round_number} ({kinds})", num_workers)
         for key, own in list(waiting.items()):
             del waiting[key]
             _advance(key, flows[key], [results[step.name] for step in own], waiting, finished)
