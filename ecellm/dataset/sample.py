@@ -28,7 +28,7 @@ class SampleNumberer:
 
     The id of a row is made of its content alone: of its key, its instruction, the example that it shows, and its
     example's id, which is itself made of input, options and output, so that long texts are hashed once for all
-    settings. Of identical rows each gets a running number, so that dropping one row renames no other.
+    settings. Of rows with the same instruction and example each gets a running number, which enters its id too.
     """
 
     def __init__(self, partition: Partition) -> None:
@@ -45,11 +45,11 @@ class SampleNumberer:
         """
         example_id = hash_texts([self._task, *(texts[name] for name in _EXAMPLE_FIELDS)])
         shot, start = texts["few_shot_example"], self._key + text_bytes(texts["instruction"])
-        content = blake2b(start + id_ending(shot, example_id, 0), digest_size=DIGEST_BYTES)
-        copy = self._copies.get(content.digest(), 0)
-        self._copies[content.digest()] = copy + 1
-        if copy:
-            content = blake2b(start + id_ending(shot, example_id, copy), digest_size=DIGEST_BYTES)
+        # Whatever a 1-shot row shows: so the number of a repeat is known before its row's shot is.
+        repeated = start + example_id
+        copy = self._copies.get(repeated, 0)
+        self._copies[repeated] = copy + 1
+        content = blake2b(start + id_ending(shot, example_id, copy), digest_size=DIGEST_BYTES)
         row_index = self._num_rows
         self._num_rows += 1
         return {"sample_id": content.hexdigest(), "example_id": example_id.hex(), "row_index": row_index}

@@ -241,10 +241,7 @@ class _Rows:
     def _sample_ids(
         self, partition: Partition, instructions: Instructions, indices: IntArray, few_shot: pa.Array | None
     ) -> pa.Array:
-        """Return the ids that `SampleNumberer` gives; the beginning that rows share is hashed once.
-
-        In the 1-shot settings an example's running number counts its repeats whatever they show.
-        """
+        """Return the ids that `SampleNumberer` gives; the beginning that rows share is hashed once."""
         key = b"".join(map(text_bytes, (partition.task, partition.split, partition.setting)))
         starts = [blake2b(key + text_bytes(text), digest_size=DIGEST_BYTES) for text in instructions.wordings]
         digests = bytearray()

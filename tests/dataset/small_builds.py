@@ -1,4 +1,4 @@
-"""What the tests of the build share: builds without Ray Data's overhead, tables to compare, and raw files by hand."""
+"""What the tests of the build share: builds without Ray, tables to compare, and raw files by hand."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ DIVERSE = "IND_Diverse_Instruction"
 
 
 def run_in_process(shards, function, *, name, function_args, num_workers=None):
-    """Do what `run_shards_on_ray_data` does, one shard after the other, here; `name` and `num_workers` do not matter."""
+    """Do what `run_shards` does, one shard after the other, here; `name` and `num_workers` do not matter."""
     for shard in shards:
         result = function(json.loads(json.dumps(shard)), **function_args)
         yield json.loads(json.dumps(result))
@@ -24,7 +24,7 @@ def run_in_process(shards, function, *, name, function_args, num_workers=None):
 @pytest.fixture
 def in_process(monkeypatch, local_ray):
     """Builds run their steps in the test's own process: for tests of what is built, not of how it is spread."""
-    monkeypatch.setattr(flow, "run_shards_on_ray_data", run_in_process)
+    monkeypatch.setattr(flow, "run_shards", run_in_process)
 
 
 def tables(directory):

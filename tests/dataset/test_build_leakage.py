@@ -66,7 +66,7 @@ def outputs(raw_dir, local_ray, tmp_path_factory):
     from tests.dataset.small_builds import run_in_process
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "run_shards_on_ray_data", run_in_process)
+        patch.setattr(flow, "run_shards", run_in_process)
         fields = {"raw_dir": str(raw_dir), "tasks": ["SA", "AP"], "categories": CATEGORIES}
         return {
             leakage: build(tmp_path_factory.mktemp(leakage) / "out", leakage=leakage, **fields)

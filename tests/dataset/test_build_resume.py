@@ -29,7 +29,7 @@ class Killed(BaseException):
 def unbroken(world, local_ray, tmp_path_factory):
     """Some tasks, built without a break."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "run_shards_on_ray_data", run_in_process)
+        patch.setattr(flow, "run_shards", run_in_process)
         return build(tmp_path_factory.mktemp("unbroken") / "out", raw_dir=str(world), **SMALL)
 
 
@@ -47,7 +47,7 @@ def kill_after(monkeypatch, number, *, is_halfway):
             left[0] -= 1
             yield from run_in_process([shard], function, name=name, function_args=function_args)
 
-    monkeypatch.setattr(flow, "run_shards_on_ray_data", run_some)
+    monkeypatch.setattr(flow, "run_shards", run_some)
 
 
 @pytest.mark.parametrize(("steps", "is_halfway"), [(9, True), (16, False)])
@@ -75,7 +75,7 @@ def test_killed_and_run_again_with_other_buckets(world, unbroken, tmp_path, monk
     kill_after(monkeypatch, number, is_halfway=True)
     with pytest.raises(Killed):
         build(tmp_path / "out", raw_dir=str(world), **SMALL)
-    monkeypatch.setattr(flow, "run_shards_on_ray_data", run_in_process)
+    monkeypatch.setattr(flow, "run_shards", run_in_process)
     out = build(tmp_path / "out", raw_dir=str(world), bucket_bytes=20_000, core_rows=0, **SMALL)
     assert_same_rows(out, unbroken)
 

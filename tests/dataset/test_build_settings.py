@@ -155,7 +155,7 @@ def test_ids_of_repeated_examples_follow_from_the_texts_too(tmp_path, in_process
     assert_ids_follow_from_texts(samples)
 
 
-def test_a_repeated_example_with_another_shown_each_time_is_no_repeated_sample(tmp_path, in_process):  # noqa: F811
+def test_a_repeated_example_is_numbered_whatever_it_shows(tmp_path, in_process):  # noqa: F811
     from tests.dataset.conftest import read_samples
 
     questions = {"train": [(f"is it {number}?", ["a snippet"], True, f"B{number}") for number in range(5)]}

@@ -22,7 +22,7 @@ def small(world, tmp_path_factory):
         from ecellm.dataset.builders import flow
         from tests.dataset.small_builds import run_in_process
 
-        patch.setattr(flow, "run_shards_on_ray_data", run_in_process)
+        patch.setattr(flow, "run_shards", run_in_process)
         return build(
             tmp_path_factory.mktemp("small") / "out",
             raw_dir=str(world),
