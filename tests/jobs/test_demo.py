@@ -7,7 +7,7 @@ import pytest
 
 from ecellm.demo import run_demo
 
-STAGES = ["samples", "matching_from_raw_files", "rows", "before", "tuned", "after", "scores"]
+STAGES = ["samples", "rows", "before", "tuned", "after", "scores"]
 
 
 @pytest.mark.slow
@@ -27,6 +27,7 @@ def test_the_demo_learns_at_least_four_tasks(tmp_path, caplog):
     assert (after["num_samples"] >= 200).all()
     assert "report.html" in caplog.text
     assert "import duckdb" in caplog.text
+    assert str(run / "samples" / "README.md") in caplog.text
 
 
 @pytest.mark.usefixtures("local_ray")
