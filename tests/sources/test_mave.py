@@ -40,7 +40,7 @@ def test_a_pair_for_each_split(tmp_path):
 )
 def test_anything_else_is_refused_with_what_is_there(tmp_path, names):
     with pytest.raises(
-        InputError, match=rf"mave must hold mave_positives.*it has {sorted(names)[0] if names else 'nothing'}"
+        InputError, match=rf"mave must hold mave_positives.*it has {min(names) if names else 'nothing'}"
     ):
         files_by_part(Storage(), fill(tmp_path, *names))
 

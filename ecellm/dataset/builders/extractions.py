@@ -52,7 +52,7 @@ def stage_products(context: Context, *, part: str, kind: str, file: str, number:
                     (product.id, _ATTRIBUTE + product.attributes[0].key),
                 )
             except ValueError as error:
-                quarantine.add("", str(error), row_number=line - 1, line_number=line)
+                quarantine.add(f"product {product.id}", str(error), row_number=line - 1, line_number=line)
                 continue
             writer.add(example, line + KINDS.index(kind) * _BEHIND_POSITIVES, product.category)
     quarantine.flush()
