@@ -193,7 +193,7 @@ QUARANTINE = _schema(
 QUALITY = _schema(
     "quality",
     [
-        ("task", pa.string(), "canonical task name"),
+        ("task", pa.string(), "canonical task name; several, joined by commas, where raw rows serve several tasks"),
         ("domain", pa.string(), "IND or OOD; null where the check is of the task as a whole"),
         ("split", pa.string(), "train, val or test; null where the check is of the task as a whole"),
         ("check", pa.string(), "what was looked for, e.g. exact duplicate within the split"),

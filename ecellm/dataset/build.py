@@ -235,14 +235,14 @@ def _require_examples(tasks: list[str], chosen: Mapping[SplitKey, Selected], bui
 
 
 def _build_examples(config: BuildConfig, context: Context, tasks: list[str]) -> dict[str, Built]:
-    """Run the flows; return what each built, by its first task."""
+    """Run the flows; return what each built, by its tasks' names, joined by commas."""
     flows: dict[str, Flow[Built]] = {}
     for builder in BUILDERS:
         plans = {
             task: Plan(config, context, task, categories_of(config, task)) for task in builder.tasks if task in tasks
         }
         if plans:
-            flows[next(iter(plans))] = builder.flow(plans)
+            flows[", ".join(plans)] = builder.flow(plans)
     return run_flows(flows, context, name="build", num_workers=config.num_workers)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from fsspec.spec import AbstractBufferedFile
+
 from ecellm.errors import InputError
 from ecellm.storage import Storage
 
@@ -20,6 +22,8 @@ def open_lines(storage: Storage, path: str) -> Iterator[IO[bytes]]:
     with storage.open_read(path) as raw:
         if path.endswith(".gz"):
             yield io.BufferedReader(gzip.GzipFile(fileobj=raw), _BUFFER_BYTES)
+        elif isinstance(raw, AbstractBufferedFile):  # of object storage: its own readline takes no limit
+            yield io.BufferedReader(raw, _BUFFER_BYTES)
         else:
             yield raw
 

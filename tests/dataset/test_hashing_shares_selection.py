@@ -1,4 +1,4 @@
-"""The small parts that a build's promises rest on: hashes, shares, prefixes of rankings, marks, the exchange."""
+"""The small parts that a build's promises rest on: hashes, shares, prefixes of rankings, marks."""
 
 import json
 from collections import Counter
@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ecellm.dataset.builders import exchange
-from ecellm.dataset.builders.exchange import ExchangeWriter, buckets_of_keys, buckets_of_ranks, num_buckets, read_bucket
+from ecellm.dataset.builders.exchange import buckets_of_ranks
 from ecellm.dataset.builders.flow import Context
 from ecellm.dataset.builders.ranked import (
     RANDOM_SPLIT,
@@ -30,12 +29,9 @@ from ecellm.dataset.hashing import (
     text_bytes,
     words_of,
 )
-from ecellm.dataset.instructions import Instructions, read_catalogue
 from ecellm.dataset.marks import MARKS, Marks, gather_marks, marks_path, read_marks
 from ecellm.dataset.selection import Selected, SplitKey, cut_pieces, iter_rows, select
 from ecellm.dataset.shares import equal_parts, limited, ranges_of_shares
-from ecellm.errors import InputError
-from ecellm.settings import SETTINGS
 from ecellm.storage import Storage
 from ecellm.tasks.example import Example
 
@@ -317,108 +313,3 @@ def test_marks_of_a_split_are_gathered_from_all_buckets(tmp_path):
         own = read_marks(context, **arguments)
         assert (own.repeats.tolist(), own.copies.tolist(), own.leaks.tolist()) == values
         assert result["num_leaks"] == len(values[2])
-
-
-# ---- instructions
-
-WORDINGS = Instructions(("seed", "one", "two", "three", "four"), "unseen")
-
-
-def test_the_wording_of_an_example_follows_from_seed_and_content():
-    words = spread(np.arange(5000, dtype=np.uint64))
-    single, diverse, unseen, shot = (
-        WORDINGS.indices(SETTINGS[f"IND_{name}"], words, 1)
-        for name in (
-            "Single_Instruction",
-            "Diverse_Instruction",
-            "Unseen_Instruction",
-            "Diverse_Instruction_1-shot",
-        )
-    )
-    assert set(single) == {0}
-    assert set(unseen) == {5}
-    assert (shot == diverse).all()
-    assert (WORDINGS.indices(SETTINGS["IND_Diverse_Instruction"], words[1000:1100], 1) == diverse[1000:1100]).all()
-    assert (WORDINGS.indices(SETTINGS["IND_Diverse_Instruction"], words, 2) != diverse).mean() > 0.7
-    counts = Counter(diverse.tolist())
-    assert set(counts) == set(range(5))
-    assert all(abs(count - 1000) < 5 * (5000 * 0.2 * 0.8) ** 0.5 for count in counts.values())
-    assert WORDINGS.wordings[5] == "unseen"
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ("text", "PM must be an object"),
-        ({"seed": "a", "diverse": ["b"]}, "PM needs the texts 'seed' and 'unseen'"),
-        ({"seed": "a", "diverse": "b", "unseen": "c"}, "the list 'diverse'"),
-        ({"seed": "a", "diverse": [1], "unseen": "c"}, "'diverse' must hold texts"),
-        ({"seed": "a", "diverse": ["b", "c"], "unseen": "c"}, "must not be among the diverse ones"),
-    ],
-)
-def test_a_wrong_catalogue_is_refused_with_its_place(tmp_path, entry, message):
-    path = tmp_path / "own.json"
-    path.write_text(json.dumps({"tasks": {"PM": entry}}))
-    with pytest.raises(InputError, match=message) as caught:
-        read_catalogue(Storage(), str(path))
-    assert str(path) in str(caught.value)
-
-
-def test_the_seed_stands_first_and_once(tmp_path):
-    path = tmp_path / "own.json"
-    path.write_text(json.dumps({"tasks": {"PM": {"seed": "a", "diverse": ["b", "a"], "unseen": "c"}}}))
-    assert read_catalogue(Storage(), str(path)) == {"PM": Instructions(("a", "b"), "c")}
-
-
-# ---- exchange
-
-PAIRS = pa.schema([("key", pa.string()), ("number", pa.int64())])
-
-
-def test_rows_come_back_by_bucket_whatever_the_number_of_flushes(tmp_path, monkeypatch):
-    expected = {}
-    for name, flush_bytes in (("many", 200), ("one", 1 << 20)):
-        monkeypatch.setattr(exchange, "_FLUSH_BYTES", flush_bytes)
-        directory = str(tmp_path / name)
-        for writer_name in ("a", "b"):
-            with ExchangeWriter(Storage(), directory, writer_name, PAIRS, 5) as writer:
-                for batch in range(6):
-                    keys = [f"{writer_name} {batch} {row} é" for row in range(batch * 3)]
-                    table = pa.table([keys, list(range(len(keys)))], schema=PAIRS)
-                    buckets = buckets_of_keys(table["key"], 4)  # none in the last one
-                    for bucket, key in zip(buckets.tolist(), keys, strict=True):
-                        expected.setdefault(bucket, {})[key] = None
-                    writer.add(table, buckets)
-                assert writer.num_rows == 45
-        files = Storage().list_files(directory, ".parquet")
-        assert (len(files) > 4) if name == "many" else (len(files) == 2)
-        for bucket in range(5):
-            table = read_bucket(Storage(), directory, bucket, PAIRS)
-            assert table["key"].to_pylist() == list(expected.get(bucket, {}))  # each writer's rows in their order
-            assert table.schema == PAIRS
-            assert read_bucket(Storage(), directory, bucket, PAIRS, ["number"]).column_names == ["number"]
-
-
-def test_a_writer_that_fails_or_has_nothing_leaves_no_file(tmp_path):
-    with pytest.raises(RuntimeError), ExchangeWriter(Storage(), str(tmp_path / "x"), "a", PAIRS, 2) as writer:
-        writer.add(pa.table([["a"], [1]], schema=PAIRS), np.zeros(1, np.int64))
-        raise RuntimeError
-    with ExchangeWriter(Storage(), str(tmp_path / "x"), "b", PAIRS, 2) as writer:
-        writer.add(PAIRS.empty_table(), np.zeros(0, np.int64))
-    assert Storage().list_files(str(tmp_path / "x")) == []
-    assert read_bucket(Storage(), str(tmp_path / "x"), 0, PAIRS).num_rows == 0
-
-
-def test_buckets_of_ranks_cut_the_range_into_equal_parts_in_order():
-    ranks = np.sort(np.concatenate([spread(np.arange(3000, dtype=np.uint64)), WORDS]))
-    for number in (1, 2, 3, 7, 1024):
-        buckets = buckets_of_ranks(ranks, number)
-        assert buckets[0] == 0
-        assert buckets[-1] == number - 1
-        assert (np.diff(buckets) >= 0).all()
-        assert [int(rank) * number >> 64 for rank in ranks.tolist()] == buckets.tolist()
-
-
-def test_the_number_of_buckets_follows_from_bytes():
-    sizes = [0, 1, 100, 101, 10**9]
-    assert [num_buckets(size, 100) for size in sizes] == [1, 1, 1, 2, 1024]

@@ -51,7 +51,7 @@ def stage_questions(
                     continue  # another category: not part of the recipe
                 example, reason = example_of(task, question)
                 if example is None:
-                    dropped[reason] += 1
+                    dropped[f"{reason}, for {task}"] += 1
                     continue
                 writer.add(example, line, category)
                 num_rows += 1

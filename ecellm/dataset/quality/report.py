@@ -38,7 +38,7 @@ class Findings:
 
     Attributes:
         chosen: the selected examples by split.
-        built: what each flow built, by the task that names the flow.
+        built: what each flow built, by the names of its tasks, joined by commas.
         keys: results of `read_keys`.
         matches: results of `match_keys`.
         ids: results of `match_ids`.
