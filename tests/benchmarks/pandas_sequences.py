@@ -171,11 +171,13 @@ class _Texts(NamedTuple):
         The elements, brackets and commas included, are joined one behind the other; the lists are then new offsets over
         the same bytes.
         """
-        befores = pa.array([f"{', ' if k else '['}{quote}{name}" for quote in QUOTES for k, name in enumerate(places)])
+        lengths_before = pa.array(
+            [f"{', ' if k else '['}{quote}{name}" for quote in QUOTES for k, name in enumerate(places)]
+        )
         is_last = np.zeros(len(codes), np.int8)
         is_last[offsets[1:] - 1] = 1
         elements = pc.binary_join_element_wise(
-            befores.take(pa.array(self.quote[codes] * len(places) + place)),
+            lengths_before.take(pa.array(self.quote[codes] * len(places) + place)),
             self.rests.take(pa.array(codes)),
             pa.array(["", "]"]).take(pa.array(is_last)),
             "",
