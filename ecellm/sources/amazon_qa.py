@@ -47,6 +47,9 @@ def files_by_split(storage: Storage, raw_dir: str) -> dict[str, str]:
         own = [file for file in found if file.removeprefix(f"{directory}/").startswith(f"{split}-qar")]
         own = [file for file in own if file.endswith((".jsonl", ".jsonl.gz"))]
         if len(own) != 1:
-            raise InputError(f"{directory} must hold one file {split}-qar.jsonl (or .gz), but has {len(own)}")
+            raise InputError(
+                f"{directory} must hold one file {split}-qar.jsonl (or .gz), but has {len(own)}. "
+                "Bring it, or leave out the task with tasks=[...]"
+            )
         files[split] = own[0]
     return files

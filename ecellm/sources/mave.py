@@ -62,7 +62,8 @@ def files_by_part(storage: Storage, raw_dir: str) -> dict[str, dict[str, str]]:
     if set(parts) not in ({WHOLE}, set(SPLITS)) or any(len(own) != len(KINDS) for own in parts.values()):
         raise InputError(
             f"{directory} must hold mave_positives.jsonl and mave_negatives.jsonl, or such a pair for each of "
-            f"{', '.join(SPLITS)} (train_positives.jsonl, ...); it has {', '.join(sorted(found)) or 'nothing'}"
+            f"{', '.join(SPLITS)} (train_positives.jsonl, ...); it has {', '.join(sorted(found)) or 'nothing'}. "
+            "Bring them, or leave out the task with tasks=[...]"
         )
     return parts
 

@@ -129,8 +129,8 @@ def test_exit_codes_dry_run_and_help(upstream, addresses, tmp_path, capsys):
     assert run_job("fetch", FetchConfig, work, [*arguments, "--dry-run"]) == 0
     assert "state: already there" in capsys.readouterr().out
     for wrong, told in (
-        (["overwrite=true"], "fetch never replaces a file"),
-        (["output_dir=x"], "leave output_dir out"),
+        (["overwrite=true"], "unknown key 'overwrite'"),
+        (["output_dir=x"], "unknown key 'output_dir'"),
         (["sources=[nothing]"], "'nothing' is unknown; sources are test"),
     ):
         assert run_job("fetch", FetchConfig, work, [*arguments, *wrong]) == 2

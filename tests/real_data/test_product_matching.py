@@ -18,7 +18,10 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 def samples(real_data, local_ray, tmp_path_factory):
     out = tmp_path_factory.mktemp("build") / "out"
     instructions = real_data / "ecinstruct" / "instructions.json"
-    execute(STAGE, BuildConfig(raw_dir=str(real_data), output_dir=str(out), instructions=str(instructions)))
+    execute(
+        STAGE,
+        BuildConfig(raw_dir=str(real_data), output_dir=str(out), instructions=str(instructions), tasks=("PM",)),
+    )
     return pd.read_parquet(out / "data")
 
 
@@ -74,7 +77,7 @@ def test_no_pair_is_both_trained_on_and_tested(samples):
 
 
 def build_from(raw, tmp_path):
-    execute(STAGE, BuildConfig(raw_dir=str(raw), output_dir=str(tmp_path / "out")))
+    execute(STAGE, BuildConfig(raw_dir=str(raw), output_dir=str(tmp_path / "out"), tasks=("PM",)))
 
 
 def test_a_missing_file_and_a_missing_column_are_named(real_data, tmp_path):
@@ -91,7 +94,9 @@ def test_a_missing_file_and_a_missing_column_are_named(real_data, tmp_path):
 
 
 def test_a_number_of_samples_is_kept_exactly_and_in_order(real_data, samples, tmp_path):
-    config = BuildConfig(raw_dir=str(real_data), output_dir=str(tmp_path / "out"), sizes={"train": 100, "test": 10})
+    config = BuildConfig(
+        raw_dir=str(real_data), output_dir=str(tmp_path / "out"), sizes={"train": 100, "test": 10}, tasks=("PM",)
+    )
     execute(STAGE, config)
     small = pd.read_parquet(tmp_path / "out" / "data")
     assert len(of(small, "train")) == 100

@@ -15,6 +15,7 @@ from ecellm.dataset.selection import SplitKey
 
 _SIZES = (
     (1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"),
 )  # fmt: skip
 _MOST_ANSWERS = 8
 _SHOWN_CHARACTERS = 40
@@ -48,7 +49,7 @@ def render_card(
     return template.render(
         name=name,
         num_rows=f"{num_rows:,}",
-        size_category=next((label for limit, label in _SIZES if num_rows < limit), "n>10M"),
+        size_category=next((label for limit, label in _SIZES if num_rows < limit), "1B<n<10B"),
         tasks=tasks,
         settings=_settings(counts),
         has_shots=any("1-shot" in partition.setting for partition in counts),

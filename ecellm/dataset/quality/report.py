@@ -104,8 +104,12 @@ def _left_out(findings: Findings) -> Iterator[Row]:
     for task, built in sorted(findings.built.items()):
         for reason, rows in sorted(built.dropped.items()):
             yield _row(None, task, LEFT_OUT, detail=reason, value=rows)
-        for file, rows in sorted(built.quarantined.items()):
-            yield _row(None, task, QUARANTINED, detail=file, value=rows)
+    readers: dict[tuple[str, int], list[str]] = {}
+    for task, built in sorted(findings.built.items()):
+        for line in built.quarantined.items():
+            readers.setdefault(line, []).append(task)
+    for (file, rows), tasks in sorted(readers.items()):  # a file that two flows read is told of once
+        yield _row(None, ", ".join(tasks), QUARANTINED, detail=file, value=rows)
 
 
 def _duplicates(findings: Findings) -> Iterator[Row]:
