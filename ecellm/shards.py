@@ -21,6 +21,7 @@ import ray
 
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_TO_STOP = 60.0
 
 
 def run_shards(
@@ -65,16 +66,25 @@ def _cpus_of_a_core() -> float:
 def _unordered(
     task: Any, shards: Iterable[Mapping[str, Any]], arguments: Mapping[str, Any], window: int
 ) -> Iterator[Any]:
-    """Yield results as tasks finish; only `window` tasks are submitted at a time."""
+    """Yield results as tasks finish; only `window` tasks are submitted at a time.
+
+    When one fails, or nobody asks for more, those at work are stopped before this returns: none writes afterwards.
+    """
     pending: list[Any] = []
-    for shard in shards:
-        if len(pending) >= window:
+    try:
+        for shard in shards:
+            if len(pending) >= window:
+                ready, pending = ray.wait(pending)
+                yield from ray.get(ready)
+            pending.append(task.remote(shard, **arguments))
+        while pending:
             ready, pending = ray.wait(pending)
             yield from ray.get(ready)
-        pending.append(task.remote(shard, **arguments))
-    while pending:
-        ready, pending = ray.wait(pending)
-        yield from ray.get(ready)
+    finally:
+        for reference in pending:
+            ray.cancel(reference)
+        if pending:
+            ray.wait(pending, num_returns=len(pending), timeout=_SECONDS_TO_STOP)
 
 
 def run_shards_on_actors(

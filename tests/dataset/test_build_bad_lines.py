@@ -4,11 +4,14 @@ import ast
 import gzip
 import json
 import shutil
+import time
+from pathlib import Path
 
 import pytest
 
 from ecellm.errors import InputError
 from ecellm.schema import QUARANTINE
+from ecellm.shards import run_shards
 from ecellm.sources.synthetic_raw import WorldSize, write_raw_world
 from ecellm.storage import Storage
 from tests.dataset.conftest import build
@@ -58,7 +61,7 @@ def test_cut_lines_are_put_aside_and_the_rows_are_those_of_a_world_without_them(
     assert_same_rows(out, built)
     rows = quarantined(out)
     read = [path for path in world.rglob("*.json*") if path.name != "_synthetic.json"]
-    # Electronics' reviews are read, those of the one category that no task takes are not.
+    # No task of the paper reads files of this category.
     read = [path for path in read if "Cell_Phones" not in path.name]
     expected = {(str(path), number) for path in read for number in unreadable_lines(path)}
     assert len(expected) > 100
@@ -137,18 +140,45 @@ SA = {"tasks": ["SA"], "categories": {"SA": {"in_domain": ["Toys", "Games"]}}}
 
 
 def test_a_file_that_is_cut_off_stops_the_build_and_nothing_is_left_behind(tmp_path, local_ray):
+    """Nor does the other category's step, which is at work when this one's fails, write anything afterwards."""
     raw, out = tmp_path / "raw", tmp_path / "out"
-    for name in ("Toys", "Games"):
-        write_reviews(raw, name, reviews(20_000))
+    write_reviews(raw, "Toys", reviews(100_000))
+    write_reviews(raw, "Games", reviews(300))
     file = raw / "amazon_review_2018" / "review" / "Games.json.gz"
     file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(Exception, match=r"Games\.json\.gz is cut off or damaged after line \d+") as caught:
+    with pytest.raises(InputError, match=r"Games\.json\.gz is cut off or damaged after line \d+"):
         build(out, raw_dir=str(raw), **SA)
-    assert isinstance(caught.value, InputError)
+    time.sleep(5)  # more than what the other step has left to do
     assert [path for path in out.rglob("*") if path.is_file()] == []
 
-    write_reviews(raw, "Games", reviews(20_000))
-    assert manifest(build(out, raw_dir=str(raw), **SA))["status"] == "complete"
+    write_reviews(raw, "Games", reviews(300))
+    fields = {"sizes": {"train": 50, "val": 5, "test": 5}}
+    assert manifest(build(out, raw_dir=str(raw), **SA, **fields))["status"] == "complete"
+
+
+def wait_or_fail(shard, *, directory):
+    """Fail as soon as the other is at work; the other goes on for a while and then writes."""
+    begun, late = Path(directory) / "begun", Path(directory) / "late"
+    if shard["fails"]:
+        while not begun.exists():
+            time.sleep(0.01)
+        raise InputError("bad file")
+    begun.touch()
+    time.sleep(2)
+    late.touch()
+    return {}
+
+
+def test_once_a_step_has_failed_no_other_writes_behind_the_back_of_who_tidies_up(tmp_path, local_ray):
+    with pytest.raises(InputError, match="bad file"):
+        list(
+            run_shards(
+                [{"fails": False}, {"fails": True}], wait_or_fail, name="", function_args={"directory": str(tmp_path)}
+            )
+        )
+    found = {path.name for path in tmp_path.iterdir()}
+    time.sleep(4)
+    assert {path.name for path in tmp_path.iterdir()} == found
 
 
 def test_a_file_without_a_readable_line_is_named(tmp_path, local_ray):
