@@ -156,26 +156,23 @@ def test_a_file_that_is_cut_off_stops_the_build_and_nothing_is_left_behind(tmp_p
     assert manifest(build(out, raw_dir=str(raw), **SA, **fields))["status"] == "complete"
 
 
-def wait_or_fail(shard, *, directory):
-    """Fail as soon as the other is at work; the other goes on for a while and then writes."""
-    begun, late = Path(directory) / "begun", Path(directory) / "late"
-    if shard["fails"]:
-        while not begun.exists():
-            time.sleep(0.01)
-        raise InputError("bad file")
-    begun.touch()
-    time.sleep(2)
-    late.touch()
-    return {}
-
-
 def test_once_a_step_has_failed_no_other_writes_behind_the_back_of_who_tidies_up(tmp_path, local_ray):
+    def test_once_a_step_has_failed_no_other_writes_behind_the_back_of_who_tidies_up(tmp_path, local_ray):
+    directory = str(tmp_path)
+
+    def wait_or_fail(shard):  # within the test: workers cannot import its module
+        begun = Path(directory) / "begun"
+        if shard["fails"]:
+            while not begun.exists():
+                time.sleep(0.01)
+            raise InputError("bad file")
+        begun.touch()
+        time.sleep(2)
+        (Path(directory) / "late").touch()
+        return {}
+
     with pytest.raises(InputError, match="bad file"):
-        list(
-            run_shards(
-                [{"fails": False}, {"fails": True}], wait_or_fail, name="", function_args={"directory": str(tmp_path)}
-            )
-        )
+        list(run_shards([{"fails": False}, {"fails": True}], wait_or_fail, name="steps"))
     found = {path.name for path in tmp_path.iterdir()}
     time.sleep(4)
     assert {path.name for path in tmp_path.iterdir()} == found
