@@ -81,6 +81,8 @@ def _entry(name: str, entry: Any, path: str | None) -> Instructions:
         raise InputError(f"{path}: {name} needs the texts 'seed' and 'unseen' and the list 'diverse'")
     if not all(isinstance(text, str) for text in diverse):
         raise InputError(f"{path}: {name}: 'diverse' must hold texts")
-    if unseen in diverse:
-        raise InputError(f"{path}: {name}: the unseen instruction must not be among the diverse ones")
+    if unseen in (seed, *diverse):
+        raise InputError(
+            f"{path}: {name}: the unseen instruction must not be among the diverse ones, the seed included"
+        )
     return Instructions((seed, *(text for text in diverse if text != seed)), unseen)

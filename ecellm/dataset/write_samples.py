@@ -113,8 +113,9 @@ def write_part(
             continue  # without train examples there is none to show
         partition = Partition(setting.name, split_key.split, split_key.task)
         indices = instructions.indices(setting, rows.words, context.seed)
-        num_unseen += int((indices == len(instructions.diverse)).sum()) if split_key.split == "train" else 0
         table = rows.samples(partition, instructions, indices, few_shot if setting.num_shots else None)
+        if split_key.split == "train":
+            num_unseen += pc.sum(pc.equal(table["instruction"], instructions.unseen)).as_py() or 0
         path = join(partition.directory(context.output_dir), part_name(part["number"]))
         write_samples(context.storage, path, table)
         counts.append([*(partition.setting, partition.split, partition.task), table.num_rows])

@@ -157,7 +157,6 @@ def test_a_file_that_is_cut_off_stops_the_build_and_nothing_is_left_behind(tmp_p
 
 
 def test_once_a_step_has_failed_no_other_writes_behind_the_back_of_who_tidies_up(tmp_path, local_ray):
-    def test_once_a_step_has_failed_no_other_writes_behind_the_back_of_who_tidies_up(tmp_path, local_ray):
     directory = str(tmp_path)
 
     def wait_or_fail(shard):  # within the test: workers cannot import its module

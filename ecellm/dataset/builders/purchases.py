@@ -89,9 +89,9 @@ def _read_block(block: bytes, first_line: int, quarantine: Quarantine) -> tuple[
                 column_types=dict.fromkeys(_RATING_COLUMNS, pa.string()), strings_can_be_null=False
             ),
         )
-        is_whole = (
-            table.num_rows == num_lines and pc.all(pc.match_substring_regex(table["time"], r"^\d{1,18}$")).as_py()
-        )
+        has_time = pc.all(pc.match_substring_regex(table["time"], r"^\d{1,18}$")).as_py()
+        has_all = all(pc.min(pc.binary_length(table[name])).as_py() for name in _RATING_COLUMNS)
+        is_whole = table.num_rows == num_lines and has_time and has_all
     except pa.ArrowInvalid:
         is_whole = False
     if is_whole:
@@ -102,7 +102,7 @@ def _read_block(block: bytes, first_line: int, quarantine: Quarantine) -> tuple[
 
 def _read_lines(block: bytes, first_line: int, quarantine: Quarantine) -> pa.Table:
     rows = []
-    for line_number, line in enumerate(block.splitlines(), first_line):
+    for line_number, line in enumerate(block.removesuffix(b"\n").split(b"\n"), first_line):
         try:
             rating = decode_rating(line)
         except ValueError as error:
@@ -215,7 +215,7 @@ def peel(context: Context, *, category: str, bucket: int, side: str, turn: int, 
 
 
 def finish_core(context: Context, *, category: str, turn: int, num_buckets: int) -> Result:
-    """Step: peel a whole category to the end in memory (16 bytes a rating), and send the rest to the users' buckets.
+    """Step: peel a whole category to the end in memory (some 80 bytes a rating); send the rest to the users' buckets.
 
     Args:
         context: of the build.
