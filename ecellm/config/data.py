@@ -93,7 +93,7 @@ class BuildConfig(JobConfig):
         8_000_000,
         ge=0,
         description="Sequential_Recommendation: ratings of a category that one process peels to the "
-        "5-core in memory, some 80 bytes each; more are peeled in turns of many",
+        "5-core in memory, some 40 bytes each; more are peeled in turns of many",
     )
     num_workers: int | None = operational(
         None, ge=1, description="units at work at once; null = as many as the cluster has room for"

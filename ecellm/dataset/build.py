@@ -10,7 +10,7 @@ is arithmetic on counts; then their keys are compared, and each part is written 
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,24 @@ import ray
 
 from ecellm.config import PAPER_CATEGORIES, BuildConfig, DomainCategories
 from ecellm.dataset.builders import extractions, matching, questions, relations, reviews, sequences, shopping
-from ecellm.dataset.builders.flow import Context, Flow, Result, Step, run_flows
-from ecellm.dataset.builders.plan import EQUAL_SHARES, LARGER_SHARE_FIRST, Builder, Built, Plan, sizes_of
+from ecellm.dataset.builders.flow import Context, Flow, Step, run_flows
+from ecellm.dataset.builders.plan import (
+    ALL_TASKS,
+    EQUAL_SHARES,
+    LARGER_SHARE_FIRST,
+    Builder,
+    Built,
+    Plan,
+    by_task_name,
+    sizes_of,
+)
 from ecellm.dataset.counts import count_lines
 from ecellm.dataset.instructions import Instructions, read_catalogue
 from ecellm.dataset.marks import gather_marks
 from ecellm.dataset.partitions import Partition, part_name
 from ecellm.dataset.quality.card import render_card
-from ecellm.dataset.quality.keys import key_steps, match_ids, match_keys
+from ecellm.dataset.quality.contents import match_steps
+from ecellm.dataset.quality.keys import key_steps, match_keys
 from ecellm.dataset.quality.near_duplicates import near_duplicate_steps
 from ecellm.dataset.quality.report import Findings, num_leaks, quality_rows
 from ecellm.dataset.selection import Selected, SplitKey, select
@@ -51,7 +61,6 @@ BUILDERS: tuple[Builder, ...] = (
     questions.BUILDER,
 )
 _BUILDER_OF = {task: builder for builder in BUILDERS for task in builder.tasks}
-_ALL = "all"
 _ROWS_PER_KEY_BUCKET = 500_000
 CARD_NAME = "README.md"
 
@@ -76,13 +85,12 @@ def categories_of(config: BuildConfig, task: str) -> DomainCategories | None:
     Raises:
         InputError: categories are given for a task that has none.
     """
-    given = {name: own for name, own in config.categories.items() if name != _ALL}
-    by_task = {task_named(name).name: own for name, own in given.items()}
+    by_task = by_task_name(config.categories, "categories")
     if not _BUILDER_OF[task].has_categories:
         if task in by_task:
             raise InputError(f"categories: {task} has no categories")
         return None
-    return by_task.get(task) or config.categories.get(_ALL) or PAPER_CATEGORIES[task]
+    return by_task.get(task) or config.categories.get(ALL_TASKS) or PAPER_CATEGORIES[task]
 
 
 def _names(categories: DomainCategories | None) -> tuple[str, ...]:
@@ -107,10 +115,19 @@ def _inputs(config: BuildConfig) -> dict[str, str]:
     return inputs
 
 
+def _check_places(config: BuildConfig, storage: Storage) -> None:
+    raw_dir, output_dir = (f"{absolute(path).rstrip('/')}/" for path in (config.raw_dir, config.output_dir))
+    if raw_dir.startswith(output_dir):
+        raise InputError(f"output_dir {output_dir} holds raw_dir {raw_dir}: give it a place of its own")
+    if not storage.exists(raw_dir.rstrip("/")):
+        raise InputError(f"raw_dir {raw_dir} is not there, or empty; python -m jobs.fetch brings the raw sources")
+
+
 def _fingerprint_input(storage: Storage, config: BuildConfig, name: str, path: str) -> str:
     """Of the raw directory only the files that the tasks read count; they are hashed on the cluster."""
     if name != "raw_dir":
         return fingerprint_input(storage, path)
+    _check_places(config, storage)
     needed, optional = _raw_files(config, storage, path)
     require(storage, needed)
     files = [*needed, *optional]
@@ -132,10 +149,9 @@ def _catalogue(config: BuildConfig, storage: Storage) -> dict[str, Instructions]
 
 def _check(config: BuildConfig, storage: Storage) -> None:
     _catalogue(config, storage)
-    for name in config.task_sizes:
-        task_named(name)
+    by_task_name(config.task_sizes, "task_sizes")
     for name in config.categories:
-        if name != _ALL:
+        if name != ALL_TASKS:
             categories_of(config, task_named(name).name)
     raw_dir = absolute(config.raw_dir)
     looks = [
@@ -203,15 +219,13 @@ def _build(run: Run[BuildConfig], context: Context) -> Outcome:
         LARGER_SHARE_FIRST,
     )
     _require_examples(tasks, chosen, built)
-    drops_leaks = config.leakage == "drop"
-    flow = _finish(config, chosen, _catalogue(config, run.storage), drops_leaks=drops_leaks)
-    found = run_flows({"samples": flow}, context, name="build: samples", num_workers=config.num_workers)["samples"]
-    findings = Findings(chosen, built, **{name: value for name, value in found.items() if name != "counts"})
+    flow = _finish(config, built, chosen, _catalogue(config, run.storage))
+    findings = run_flows({"samples": flow}, context, name="build: samples", num_workers=config.num_workers)["samples"]
     rows = quality_rows(findings)
     table = pa.Table.from_pylist(rows, schema=QUALITY)
     run.storage.write_table(join(run.output_dir, "quality", "data", part_name(0)), table)
-    counts: dict[Partition, int] = found["counts"]
-    card = _card(config, rows, counts, [note for part in built.values() for note in part.notes])
+    counts = _counts(findings.written)
+    card = _card(config, rows, counts, _notes(built))
     run.storage.write_bytes(join(run.output_dir, CARD_NAME), card.encode())
     num_dropped = sum(findings.dropped_leaks.values())
     leaks = {"train row whose input is in a test split": num_dropped} if num_dropped else {}
@@ -246,6 +260,16 @@ def _build_examples(config: BuildConfig, context: Context, tasks: list[str]) -> 
     return run_flows(flows, context, name="build", num_workers=config.num_workers)
 
 
+def _notes(built: Mapping[str, Built]) -> list[str]:
+    """Return what a reader should know: what the flows noted, and which categories gave nothing."""
+    rows: dict[tuple[str, str], int] = {}
+    for own in (own for part in built.values() for own in part.sets):
+        if own.category:
+            rows[own.task, own.category] = rows.get((own.task, own.category), 0) + own.num_rows
+    empty = [f"{task}: category {category} gives no row" for (task, category), count in rows.items() if not count]
+    return [*(note for part in built.values() for note in part.notes), *empty]
+
+
 def _dropped(built: Mapping[str, Built]) -> dict[str, int]:
     """Return what was left out, by task and reason; of a file that two tasks read, its bad lines once."""
     dropped = {f"{task}: {reason}": rows for task, own in built.items() for reason, rows in sorted(own.dropped.items())}
@@ -255,44 +279,48 @@ def _dropped(built: Mapping[str, Built]) -> dict[str, int]:
 
 def _finish(
     config: BuildConfig,
+    built: Mapping[str, Built],
     chosen: Mapping[SplitKey, Selected],
     catalogue: Mapping[str, Instructions],
-    *,
-    drops_leaks: bool,
-) -> Flow[dict[str, Any]]:
-    """Flow: compare the keys of what was chosen, mark repeats and leaks, write the samples.
+) -> Flow[Findings]:
+    """Flow: compare the keys of what was chosen, mark repeats and leaks, write the samples, compare their ids.
 
     Raises:
-        InputError: train rows leak and the config says to stop.
+        InputError: train rows leak and the config says to stop; or every row of a task leaks and is to be removed.
     """
+    drops_leaks = config.leakage == "drop"
     number = max(1, -(-sum(own.num_rows for own in chosen.values()) // _ROWS_PER_KEY_BUCKET))
     splits = [list(key) for key in chosen]
-    keys = yield key_steps(chosen, number)
-    buckets = [{"bucket": bucket, "splits": splits} for bucket in range(number)]
-    near = near_duplicate_steps(chosen, config.near_duplicate_rows)
-    results = yield [
-        *(Step(f"match_keys/{k:05d}", match_keys, own) for k, own in enumerate(buckets)),
-        *(Step(f"match_ids/{k:05d}", match_ids, own) for k, own in enumerate(buckets)),
-        *near,
+    yield key_steps(chosen, number)
+    matches = yield [
+        Step(f"match_keys/{k:05d}", match_keys, {"bucket": k, "splits": splits, "drops_leaks": drops_leaks})
+        for k in range(number)
     ]
-    matches, ids, near_results = results[:number], results[number : 2 * number], results[2 * number :]
+    leaks = num_leaks(chosen, matches)
     if config.leakage == "fail":
-        _refuse_leaks(num_leaks(chosen, matches))
-    gathered = yield [
+        _refuse_leaks(leaks)
+    if drops_leaks:
+        _require_rest(chosen, leaks)
+    yield [
         Step(f"marks/{k:05d}", gather_marks, {"split_number": k, "number": number, "drops_leaks": drops_leaks})
         for k in range(len(splits))
     ]
-    steps = write_steps(chosen, catalogue, drops_leaks=drops_leaks)
-    written = yield steps
-    return {
-        "keys": keys,
-        "matches": matches,
-        "ids": ids,
-        "near": near_results,
-        "num_unseen_in_train": _unseen_in_train(steps, written),
-        "dropped_leaks": {k: own["num_leaks"] for k, own in enumerate(gathered) if own["num_leaks"]},
-        "counts": _counts(written),
-    }
+    write = write_steps(chosen, catalogue, number=number, drops_leaks=drops_leaks)
+    near = near_duplicate_steps(chosen, config.near_duplicate_rows, drops_leaks=drops_leaks)
+    results = yield [*write, *near]
+    written = results[: len(write)]
+    ids = yield match_steps(splits, number)
+    dropped = {k: leaks[key] for k, key in enumerate(chosen) if drops_leaks and key in leaks}
+    return Findings(chosen, built, matches, written, results[len(write) :], ids, dropped)
+
+
+def _require_rest(chosen: Mapping[SplitKey, Selected], leaks: Mapping[SplitKey, int]) -> None:
+    emptied = [key.task for key, rows in leaks.items() if rows == chosen[key].num_rows]
+    if emptied:
+        raise InputError(
+            f"leakage=drop removes every train row of {', '.join(emptied)}: all their inputs are in a test split. "
+            "Leave the task out, or use leakage=report"
+        )
 
 
 def _refuse_leaks(leaks: Mapping[SplitKey, int]) -> None:
@@ -304,15 +332,7 @@ def _refuse_leaks(leaks: Mapping[SplitKey, int]) -> None:
         )
 
 
-def _unseen_in_train(steps: list[Step], written: list[Result]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for step, result in zip(steps, written, strict=True):
-        task = step.arguments["key"][0]
-        counts[task] = counts.get(task, 0) + result["num_unseen_in_train"]
-    return counts
-
-
-def _counts(written: list[Result]) -> dict[Partition, int]:
+def _counts(written: Sequence[Mapping[str, Any]]) -> dict[Partition, int]:
     counts: dict[Partition, int] = {}
     for result in written:
         for *key, rows in result["counts"]:
@@ -336,7 +356,7 @@ def _card(config: BuildConfig, rows: list[dict[str, Any]], counts: Mapping[Parti
             "leakage": config.leakage,
             "near_duplicate_rows": config.near_duplicate_rows,
             "seed": config.seed,
-            "categories": f"disjoint ({categories})" if categories else "none",
+            "categories": categories or "none",
         },
         recipe=" ".join([f"python -m jobs.{Path(sys.argv[0]).stem}", *redacted_arguments(sys.argv[1:])]),
     )
@@ -344,7 +364,7 @@ def _card(config: BuildConfig, rows: list[dict[str, Any]], counts: Mapping[Parti
 
 STAGE = Stage(
     job="build",
-    version=2,
+    version=3,
     config_class=BuildConfig,
     inputs=_inputs,
     check=_check,

@@ -81,6 +81,9 @@ def _entry(name: str, entry: Any, path: str | None) -> Instructions:
         raise InputError(f"{path}: {name} needs the texts 'seed' and 'unseen' and the list 'diverse'")
     if not all(isinstance(text, str) for text in diverse):
         raise InputError(f"{path}: {name}: 'diverse' must hold texts")
+    repeated = sorted({text for text in diverse if diverse.count(text) > 1})
+    if repeated:
+        raise InputError(f"{path}: {name}: 'diverse' has this text twice: {repeated[0]!r}")
     if unseen in (seed, *diverse):
         raise InputError(
             f"{path}: {name}: the unseen instruction must not be among the diverse ones, the seed included"

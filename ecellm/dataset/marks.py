@@ -68,7 +68,7 @@ def gather_marks(context: Context, *, split_number: int, number: int, drops_leak
     if not drops_leaks:
         marks = marks.filter(pa.array(marks["copy"].to_numpy() > 0))
     write_staged(context.storage, _gathered_path(context, split_number), marks)
-    return {"num_leaks": int(np.count_nonzero(marks["is_leak"].to_numpy(zero_copy_only=False))) if drops_leaks else 0}
+    return {"rows": marks.num_rows}
 
 
 def _gathered_path(context: Context, split_number: int) -> str:

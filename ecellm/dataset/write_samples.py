@@ -20,6 +20,7 @@ from ecellm.dataset.hashing import DIGEST_BYTES, text_bytes, words_of
 from ecellm.dataset.instructions import Instructions
 from ecellm.dataset.marks import read_marks
 from ecellm.dataset.partitions import Partition, part_name
+from ecellm.dataset.quality.contents import count_contents, groups_of, send_ids
 from ecellm.dataset.sample import id_ending
 from ecellm.dataset.selection import Selected, SplitKey, cut_pieces, iter_rows
 from ecellm.schema import SAMPLES
@@ -46,9 +47,9 @@ def settings_of(key: SplitKey) -> list[Setting]:
 
 
 def write_steps(
-    chosen: Mapping[SplitKey, Selected], catalogue: Mapping[str, Instructions], *, drops_leaks: bool
+    chosen: Mapping[SplitKey, Selected], catalogue: Mapping[str, Instructions], *, number: int, drops_leaks: bool
 ) -> list[Step]:
-    """Return the steps that write all samples, one a part of a split."""
+    """Return the steps that write all samples, one a part of a split; `number` is that of the buckets of ids."""
     numbers = {key: number for number, key in enumerate(chosen)}
     steps = []
     for key, selected in chosen.items():
@@ -66,6 +67,7 @@ def write_steps(
                 "part": part,
                 "shots": shots,
                 "wordings": {"diverse": list(wordings.diverse), "unseen": wordings.unseen},
+                "number": number,
                 "drops_leaks": drops_leaks,
             }
             name = join("write", key.task, key.domain, key.split, f"{part['number']:05d}")
@@ -82,9 +84,10 @@ def write_part(
     part: Mapping[str, Any],
     shots: Mapping[str, Any] | None,
     wordings: Mapping[str, Any],
+    number: int,
     drops_leaks: bool,
 ) -> Result:
-    """Step: write one part of a split for every setting.
+    """Step: write one part of a split for every setting, and look at what it holds.
 
     Args:
         context: of the build.
@@ -94,10 +97,12 @@ def write_part(
         part: as `Selected.parts` gives it.
         shots: the train split of the task: `split_number`, `rows`, `pieces`; None if there is none.
         wordings: the task's instructions: `diverse`, `unseen`.
+        number: of buckets of ids.
         drops_leaks: whether train rows that leak are left out.
 
     Returns:
-        `rows` and `counts` ([setting, split, task, rows]) and `num_unseen_in_train`.
+        `rows` and `counts` ([setting, split, task, rows]), `num_unseen_in_train`, `split_number`, `groups`, and what
+        `count_contents` returns.
     """
     split_key = SplitKey(*key)
     instructions = Instructions(tuple(wordings["diverse"]), wordings["unseen"])
@@ -105,7 +110,9 @@ def write_part(
     first, count = part["first"], part["rows"]
     is_kept = marks.is_kept(first, count)
     examples = pa.concat_tables(list(iter_rows(context.storage, part["pieces"]))).filter(pa.array(is_kept))
-    rows = _Rows(examples.combine_chunks(), marks.rows_before(first), marks.copies_of(first, count)[is_kept], source)
+    examples = examples.combine_chunks()
+    send_ids(context, examples, split_key.task, split_number=split_number, part=part["number"], number=number)
+    rows = _Rows(examples, marks.rows_before(first), marks.copies_of(first, count)[is_kept], source)
     few_shot = _shots(context, shots, rows, drops_leaks=drops_leaks)
     counts, num_unseen = [], 0
     for setting in settings_of(split_key):
@@ -119,7 +126,14 @@ def write_part(
         path = join(partition.directory(context.output_dir), part_name(part["number"]))
         write_samples(context.storage, path, table)
         counts.append([*(partition.setting, partition.split, partition.task), table.num_rows])
-    return {"rows": sum(own[-1] for own in counts), "counts": counts, "num_unseen_in_train": num_unseen}
+    return {
+        "rows": sum(own[-1] for own in counts),
+        "counts": counts,
+        "num_unseen_in_train": num_unseen,
+        "split_number": split_number,
+        "groups": groups_of(examples, split_key.task),
+        **count_contents(examples, split_key.task),
+    }
 
 
 def write_samples(storage: Storage, path: str, table: pa.Table) -> None:

@@ -28,7 +28,7 @@ class Question(msgspec.Struct):
     category: str | None = None
     questionText: str | None = None  # noqa: N815  upstream's name
     questionType: str | None = None  # noqa: N815  upstream's name
-    review_snippets: list[str] | None = None
+    review_snippets: list[str | None] | None = None
     answers: list[Answer] | None = None
     is_answerable: bool | int | None = None
     qid: int | str | None = None

@@ -6,6 +6,7 @@ Upstream: jmcauley.ucsd.edu (2014), nijianmo.github.io/amazon (2018). Metadata a
 
 import ast
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from ecellm.storage import Storage, join
 _DIRECTORY_2018 = "amazon_review_2018"
 _MAX_LITERAL_BYTES = 2 << 20
 _ASIN_LENGTH = 10
+_MOST_SHOWN = 40
 _RATING_FIELDS = 4
 _TIMESTAMP = re.compile(r"[0-9]{1,18}")  # what 64 bits hold
 _ADDRESS = re.compile(r" object at 0x[0-9a-f]+")
@@ -28,8 +30,8 @@ class Product(msgspec.Struct):
     title: str | None = None
     brand: str | None = None
     category: list[str] | None = None
-    also_buy: list[str] | None = None
-    also_view: list[str] | None = None
+    also_buy: list[str | None] | None = None
+    also_view: list[str | None] | None = None
     similar_item: str | None = None
 
 
@@ -156,4 +158,14 @@ def require(storage: Storage, files: list[str]) -> None:
         raise InputError(
             f"raw files are missing: {', '.join(missing)}. raw_dir must hold them under these names "
             "(python -m jobs.fetch brings them); leave out the task, or name other categories"
+            + _beside(storage, missing)
         )
+
+
+def _beside(storage: Storage, missing: Sequence[str]) -> str:
+    """Return which files are there where the missing ones should be: a category may be mistyped."""
+    directories = sorted({file.rpartition("/")[0] for file in missing})
+    there = [file.rpartition("/")[2] for name in directories for file in storage.list_files(name)]
+    return (
+        f" (there are {', '.join(there[:_MOST_SHOWN])}{', ...' if len(there) > _MOST_SHOWN else ''})" if there else ""
+    )

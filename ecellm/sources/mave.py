@@ -9,6 +9,7 @@ import msgspec
 
 from ecellm.errors import InputError
 from ecellm.settings import SPLITS
+from ecellm.sources.records import RecordDecoder
 from ecellm.storage import Storage, join
 
 _DIRECTORY = "mave"
@@ -44,6 +45,25 @@ class LabelledProduct(msgspec.Struct):
     attributes: list[Attribute]
     id: str = ""
     category: str | None = None
+
+
+_decode = RecordDecoder(LabelledProduct)
+
+
+def decode_labelled_product(line: bytes) -> LabelledProduct:
+    """Return the product of one line.
+
+    Raises:
+        ValueError: it is none, or an evidence names a paragraph that is not there.
+    """
+    product = _decode(line)
+    for attribute in product.attributes:
+        for evidence in attribute.evidences:
+            if not 0 <= evidence.pid < len(product.paragraphs):
+                raise ValueError(
+                    f"attribute {attribute.key!r}: evidence in paragraph {evidence.pid} of {len(product.paragraphs)}"
+                )
+    return product
 
 
 def files_by_part(storage: Storage, raw_dir: str) -> dict[str, dict[str, str]]:

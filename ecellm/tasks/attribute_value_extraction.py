@@ -130,9 +130,6 @@ def make_example(
         paragraphs: (text, source) in order.
         attributes: (name, evidences) in order; an evidence is (value, index of its paragraph).
         source_ids: the product, and what else says where it comes from.
-
-    Raises:
-        ValueError: an evidence names a paragraph that is not there.
     """
     texts: dict[str, list[str]] = {}
     for text, source in paragraphs:
@@ -142,8 +139,6 @@ def make_example(
     found: dict[tuple[str, str, str], None] = {}
     for name, evidences in attributes:
         for value, paragraph in evidences:
-            if not 0 <= paragraph < len(paragraphs):
-                raise ValueError(f"attribute {name!r}: evidence in paragraph {paragraph} of {len(paragraphs)}")
             found[name.lower(), value.lower(), f"product {paragraphs[paragraph][1]}".lower()] = None
         if not evidences:
             found[name.lower(), NOTHING, NOTHING] = None

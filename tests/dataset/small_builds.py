@@ -89,6 +89,16 @@ def write_reviews(raw_dir, category, reviews):
     write_lines(Path(raw_dir) / "amazon_review_2018" / "review" / f"{category}.json.gz", lines)
 
 
+def write_ratings(raw, num_items):
+    """Write a category in which every one of eight users bought every item: nothing falls out of the 5-core."""
+    directory = Path(raw) / "amazon_review_2018"
+    items = [f"B{number:09d}" for number in range(num_items)]
+    lines = [f"{item},U{user},5.0,{place}".encode() for user in range(8) for place, item in enumerate(items)]
+    write_lines(directory / "rating" / "Toys.csv", lines)
+    products = [{"asin": item, "title": f"toy {item}", "category": ["Toys"], "brand": "x"} for item in items]
+    write_lines(directory / "meta" / "meta_Toys.json.gz", products)
+
+
 def write_questions(raw_dir, questions):
     """Write the three files of AmazonQA from {split: [(question, snippets, is_answerable, asin)]}."""
     for split in ("train", "val", "test"):

@@ -10,7 +10,13 @@ from ecellm.dataset.build import STAGE
 from ecellm.errors import InputError
 from ecellm.recipe import load_config
 from tests.dataset.conftest import build
-from tests.dataset.small_builds import in_process, write_lines, write_questions, write_reviews  # noqa: F401
+from tests.dataset.small_builds import (
+    in_process,  # noqa: F401
+    write_lines,
+    write_questions,
+    write_ratings,
+    write_reviews,
+)
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 PAPER_SR = ["Electronics", "Home_and_Kitchen", "Sports_and_Outdoors", "Tools_and_Home_Improvement"]
@@ -49,7 +55,7 @@ def test_a_missing_raw_file_is_named(world, tmp_path, task, file):
     ],
 )
 def test_a_missing_directory_is_told_with_what_it_must_hold(tmp_path, task, directory, match):
-    (tmp_path / "raw").mkdir()
+    write_lines(tmp_path / "raw" / "other.txt", [b"so that raw_dir is not empty"])
     refused(tmp_path, match, raw_dir=str(tmp_path / "raw"), tasks=[task])
 
 
@@ -69,8 +75,23 @@ def test_metadata_of_2014_may_be_missing_and_the_card_says_so(world, tmp_path, i
         ({"categories": {"XY": {"in_domain": ["Toys"]}}, "tasks": ["SA"]}, r"unknown task 'XY'"),
         ({"categories": {"PM": {"in_domain": ["Toys"]}}, "tasks": ["PM"]}, r"Product_Matching has no categories"),
         ({"categories": {"QPR": {"in_domain": ["Toys"]}}, "tasks": ["AP"]}, r"Query_Product_Ranking has no categories"),
-        ({"categories": {"SA": {"in_domain": ["Toyz"]}}, "tasks": ["SA"]}, r"raw files are missing: .*/Toyz\.json\.gz"),
-        ({"categories": {"AP": {"in_domain": ["Toyz"]}}, "tasks": ["AP"]}, r"no in-domain example of Answerability_Pr"),
+        (
+            {"categories": {"SA": {"in_domain": ["Toyz"]}}, "tasks": ["SA"]},
+            r"raw files are missing: .*/Toyz\.json\.gz.* \(there are .*Tools",
+        ),
+        (
+            {"categories": {"AP": {"in_domain": ["Tools_and_Home_Improvement", "Toyz"]}}, "tasks": ["AP"]},
+            r"Answerability_Prediction: no question of .*val-qar.* is of category Toyz; they have .*Sports_and_Outdoors",
+        ),
+        (
+            {"categories": {"AG": {"in_domain": ["Electronics"], "out_of_domain": ["Toyz"]}}, "tasks": ["AG"]},
+            r"Answer_Generation: no question of .* is of category Toyz",
+        ),
+        (
+            {"categories": {"SA": {"in_domain": ["A"]}, "sentiment_analysis": {"in_domain": ["B"]}}, "tasks": ["SA"]},
+            r"categories: Sentiment_Analysis is named twice",
+        ),
+        ({"task_sizes": {"PM": {}, "Product_Matching": {}}, "tasks": ["PM"]}, r"task_sizes: .* is named twice"),
     ],
     ids=str,
 )
@@ -96,16 +117,6 @@ def test_wrong_names_are_told(world, tmp_path, fields, match):
 def test_a_wrong_recipe_names_the_field(overrides, match):
     with pytest.raises(InputError, match=match):
         load_config(BuildConfig, None, ["raw_dir=raw", "output_dir=out", *overrides])
-
-
-def write_ratings(raw, num_items):
-    """Write a category in which every one of eight users bought every item: nothing falls out of the 5-core."""
-    directory = raw / "amazon_review_2018"
-    items = [f"B{number:09d}" for number in range(num_items)]
-    lines = [f"{item},U{user},5.0,{place}".encode() for user in range(8) for place, item in enumerate(items)]
-    write_lines(directory / "rating" / "Toys.csv", lines)
-    products = [{"asin": item, "title": f"toy {item}", "category": ["Toys"], "brand": "x"} for item in items]
-    write_lines(directory / "meta" / "meta_Toys.json.gz", products)
 
 
 def test_a_pool_that_is_too_small_for_twenty_candidates(tmp_path, in_process):  # noqa: F811
@@ -137,9 +148,16 @@ def test_a_catalogue_without_the_task(world, tmp_path):
     refused(tmp_path, match, raw_dir=str(world), tasks=["SA"], instructions=str(tmp_path / "own.json"))
 
 
+def test_output_around_the_raw_files_is_refused(world):
+    for directory in (world, world.parent):
+        with pytest.raises(InputError, match="holds raw_dir .*: give it a place of its own"):
+            build(directory, raw_dir=str(world), tasks=["PM"])
+
+
 def test_the_job_ends_with_exit_code_2_and_its_reason(tmp_path, capsys):
     assert main(STAGE, [f"raw_dir={tmp_path / 'none'}", f"output_dir={tmp_path / 'out'}", "tasks=[SA]"]) == 2
-    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("ecellm: exit=2 reason=raw files are missing: ")
+    reason = f"raw_dir {tmp_path}/none/ is not there, or empty; python -m jobs.fetch brings the raw sources"
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith(f"ecellm: exit=2 reason={reason}")
 
 
 def test_a_dry_run_makes_every_check_and_writes_nothing(world, tmp_path, capsys):

@@ -129,6 +129,8 @@ def test_hostile_and_wrong_lines_of_every_format_change_no_row(world, built, tmp
     assert_same_rows(out, built)
     assert {(row["file"], row["line_number"]) for row in quarantined(out)} == expected
     assert manifest(out)["dropped"][UNREADABLE] == len(expected)
+    (evidence,) = [row for row in quarantined(out) if "evidence" in row["reason"]]
+    assert evidence["row"].encode() == HOSTILE["mave/mave_positives.jsonl"][0]
     assert list(tmp_path.rglob("EXECUTED")) == []
 
 

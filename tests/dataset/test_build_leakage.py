@@ -156,18 +156,43 @@ def test_fail_passes_what_does_not_leak(raw_dir, tmp_path, in_process):  # noqa:
     assert len(rows_of(build(tmp_path / "out", leakage="fail", **fields), AP, "train")) == 2
 
 
-def test_dropping_every_train_row(tmp_path, in_process):  # noqa: F811
+def test_dropping_every_train_row_is_refused(tmp_path, in_process):  # noqa: F811
     questions = {split: [("the same?", ["snippet"], 1, "B1")] * 2 for split in ("train", "val", "test")}
     write_questions(tmp_path / "raw", questions)
     fields = {"raw_dir": str(tmp_path / "raw"), "tasks": ["AP"], "categories": {"AP": {"in_domain": ["Toys"]}}}
-    try:
-        out = build(tmp_path / "out", leakage="drop", **fields)
-    except InputError as error:
-        assert "train" in str(error)
-        return
-    assert rows_of(out, AP, "train") == []
-    assert figures(out, DROPPED) == {("train", ""): 2}
-    assert rows_of(out, AP, "test", "IND_Diverse_Instruction_1-shot") == [], "there is nothing to show"
+    with pytest.raises(InputError, match=f"leakage=drop removes every train row of {AP}"):
+        build(tmp_path / "out", leakage="drop", **fields)
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+def test_the_report_describes_the_rows_that_are_left(outputs):
+    """Everything that can be counted from the rows is counted from the rows, whatever `leakage` says."""
+    for directory in outputs.values():
+        for task in (SA, AP):
+            rows = {split: rows_of(directory, task, split) for split in ("train", "val", "test")}
+            examples = figures(directory, "examples", task=task, domain="IND")
+            assert examples == {(split, ""): len(own) for split, own in rows.items()}
+            ids = {split: [row["example_id"] for row in own] for split, own in rows.items()}
+            repeated = figures(directory, "exact duplicate within the split", task=task, domain="IND")
+            assert repeated == {(split, ""): len(own) - len(set(own)) for split, own in ids.items()}
+            answers = figures(directory, "answer", task=task, domain="IND")
+            for split, own in rows.items():
+                found = {answer: value for (of, answer), value in answers.items() if of == split}
+                assert found == Counter(row["output"] for row in own)
+            shared = figures(directory, "exact duplicate in another split", task=task, domain="IND")
+            in_test = sum(own in set(ids["test"]) for own in ids["train"])
+            assert shared.get(("train", "IND test"), 0) == in_test
+            products = {split: {row["source_ids"][0] for row in own} for split, own in rows.items()}
+            assert figures(directory, "shared with train", task=task, domain="IND", detail="product") == {
+                ("test", "product"): len(products["train"] & products["test"])
+            }
+    assert figures(outputs["drop"], "exact duplicate in another split", task=AP)[("train", "IND val")] == 1
+    assert ("train", "IND test") not in figures(outputs["drop"], "exact duplicate in another split", task=AP)
+
+
+def test_domains_are_compared_by_what_the_rows_say(outputs):
+    (row,) = [row for row in quality(outputs["report"]) if row["check"] == "in both domains"]
+    assert (row["task"], row["domain"], row["detail"], row["value"], row["share"]) == (SA, "OOD", "", 0, 0)
 
 
 def test_exact_duplicates_within_and_across_splits(outputs):

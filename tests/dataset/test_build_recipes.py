@@ -9,8 +9,16 @@ import pytest
 from ecellm.tasks import task_named
 from ecellm.tasks.shopping_text import is_english
 from tests.dataset import naive_recipes
-from tests.dataset.conftest import paper_categories
+from tests.dataset.conftest import build, paper_categories
 from tests.dataset.naive_sequences import faults_of_sequence_sample
+from tests.dataset.small_builds import (
+    figures,
+    in_process,  # noqa: F401
+    quality,
+    write_lines,
+    write_ratings,
+)
+from tests.dataset.small_builds import rows_of as rows_in
 
 
 def expected(short_name, world):
@@ -125,17 +133,69 @@ def test_candidates_are_drawn_from_the_whole_pool_and_answers_from_all_letters(s
     assert max(options.values()) < 12 * sum(options.values()) / len(options), "no item is drawn much more than others"
 
 
-def test_extractions(world, samples):
+def test_extractions(world, built, samples):
     naive = expected("AVE", world)["all"]
-    built, held_out_rows = rows_of(samples, "AVE", "IND"), rows_of(samples, "AVE", "OOD")
+    in_domain, held_out_rows = rows_of(samples, "AVE", "IND"), rows_of(samples, "AVE", "OOD")
     first_attributes = {row.source_ids[1] for row in held_out_rows.itertuples()}
     assert len(held_out_rows) >= 5
     possible = Counter((own["input"], own["output"]) for own in naive)
     kept = Counter(
         (own["input"], own["output"]) for own in naive if f"attribute {own['first_attribute']}" not in first_attributes
     )
-    assert Counter(zip(built["input"], built["output"], strict=True)) == kept
+    assert Counter(zip(in_domain["input"], in_domain["output"], strict=True)) == kept
     assert Counter(zip(held_out_rows["input"], held_out_rows["output"], strict=True)) <= possible
+    task = task_named("AVE").name
+    assert figures(built, "in both domains", task=task) == {("test", ""): 0}
+    later = sum(not first_attributes.isdisjoint(own[2:]) for own in in_domain["source_ids"])
+    assert later, "the world has rows of several attributes"
+    name = "in-domain row that names a held-out attribute behind its first"
+    assert figures(built, "kept by the recipe", task=task) == {(None, name): later}
+
+
+def test_what_is_left_out_is_counted(world, built, samples):
+    left_out = {(row["task"], row["detail"]): row["value"] for row in quality(built) if row["check"] == "left out"}
+    mappings = len((world / "amazon_google" / "Amzon_GoogleProducts_perfectMapping.csv").read_text().splitlines()) - 1
+    positives = (rows_of(samples, "PM", "IND")["output"] == "yes").sum()
+    repeated = left_out.get((task_named("PM").name, "mapping whose two products were seen before"), 0)
+    assert mappings == positives + repeated
+
+    both = "Answerability_Prediction, Answer_Generation"
+    for short_name in ("AP", "AG"):
+        task, categories = task_named(short_name).name, paper_categories(short_name)
+        others = out_of_domain = 0
+        for split in ("train", "val", "test"):
+            for question in naive_recipes.json_lines(world / "amazon_qa" / f"{split}-qar.jsonl"):
+                is_out_of_domain = question["category"] in categories["out_of_domain"]
+                others += not is_out_of_domain and question["category"] not in categories["in_domain"]
+                out_of_domain += is_out_of_domain and split != "test"
+        assert left_out[both, f"question of another category, for {task}"] == others > 0
+        named = [
+            left_out[both, f"{split} question of an out-of-domain category, for {task}"] for split in ("train", "val")
+        ]
+        assert sum(named) == out_of_domain > 0
+
+
+def test_purchases_behind_the_fiftieth_are_counted(tmp_path, in_process):  # noqa: F811
+    write_ratings(tmp_path / "raw", 60)
+    fields = {"tasks": ["SR"], "categories": {"SR": {"in_domain": ["Toys"]}}}
+    out = build(tmp_path / "out", raw_dir=str(tmp_path / "raw"), **fields)
+    assert figures(out, "left out") == {(None, "purchase behind a user's first 50"): 8 * 10}
+
+
+def test_repeated_products_and_nulls_among_the_related_ones(tmp_path, in_process):  # noqa: F811
+    products = [
+        {"asin": "B1", "title": "an old title", "also_buy": ["B3"]},
+        {"asin": "B2", "title": "two", "also_buy": None},
+        {"asin": "B3", "title": "three"},
+        {"asin": "B1", "title": "one", "also_buy": [None, "B2"], "also_view": [None]},
+    ]
+    write_lines(tmp_path / "raw" / "amazon_review_2018" / "meta" / "meta_Toys.json.gz", products)
+    fields = {"tasks": ["PRP"], "categories": {"PRP": {"in_domain": ["Toys"]}}}
+    out = build(tmp_path / "out", raw_dir=str(tmp_path / "raw"), **fields)
+    rows = [row for split in ("train", "val", "test") for row in rows_in(out, task_named("PRP").name, split)]
+    assert [row["input"] for row in rows] == ['{"Product 1:": "one", "Product 2:": "two"}']
+    assert figures(out, "left out") == {(None, "product line before another of its asin"): 1}
+    assert figures(out, "line that cannot be read") == {}
 
 
 def test_product_matching_keeps_the_release_s_order(world, samples):

@@ -44,6 +44,7 @@ def test_the_wording_of_an_example_follows_from_seed_and_content():
         ({"seed": "a", "diverse": ["b"]}, "PM needs the texts 'seed' and 'unseen'"),
         ({"seed": "a", "diverse": "b", "unseen": "c"}, "the list 'diverse'"),
         ({"seed": "a", "diverse": [1], "unseen": "c"}, "'diverse' must hold texts"),
+        ({"seed": "a", "diverse": ["b", "b"], "unseen": "c"}, "'diverse' has this text twice: 'b'"),
         ({"seed": "a", "diverse": ["b", "c"], "unseen": "c"}, "must not be among the diverse ones"),
     ],
 )

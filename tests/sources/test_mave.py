@@ -1,10 +1,11 @@
 """MAVE: one pair of files for the whole, or a pair for each split, and nothing in between."""
 
+import json
+
 import pytest
 
 from ecellm.errors import InputError
-from ecellm.sources.mave import KINDS, LabelledProduct, files_by_part
-from ecellm.sources.records import RecordDecoder
+from ecellm.sources.mave import KINDS, decode_labelled_product, files_by_part
 from ecellm.storage import Storage
 
 
@@ -50,7 +51,7 @@ def test_a_labelled_product():
         b'{"id": "B1", "category": "Shoes", "paragraphs": [{"text": "red shoe", "source": "title", "x": 1}], '
         b'"attributes": [{"key": "Color", "evidences": [{"value": "red", "pid": 0, "begin": 0, "end": 3}]}, {"key": "Size"}]}'
     )
-    product = RecordDecoder(LabelledProduct)(line)
+    product = decode_labelled_product(line)
     assert [(own.text, own.source) for own in product.paragraphs] == [("red shoe", "title")]
     assert [(own.key, [(e.value, e.pid) for e in own.evidences]) for own in product.attributes] == [
         ("Color", [("red", 0)]),
@@ -63,4 +64,12 @@ def test_a_labelled_product():
 )
 def test_a_line_without_texts_or_attributes_is_refused(line):
     with pytest.raises(ValueError, match=r"paragraphs|attributes|Expected"):
-        RecordDecoder(LabelledProduct)(line)
+        decode_labelled_product(line)
+
+
+@pytest.mark.parametrize("place", [-1, 1, 99])
+def test_evidence_in_a_paragraph_that_is_not_there_is_refused(place):
+    attributes = [{"key": "Color", "evidences": [{"value": "red", "pid": place}]}]
+    line = json.dumps({"paragraphs": [{"text": "red", "source": "title"}], "attributes": attributes}).encode()
+    with pytest.raises(ValueError, match=f"'Color': evidence in paragraph {place} of 1"):
+        decode_labelled_product(line)

@@ -322,9 +322,3 @@ def test_without_attributes_or_paragraphs():
         [{"attribute": "color", "value": "None", "source": "None"}],
     )
     assert extraction([("a", "title")], []) == ({"product title": "a", "target attributes": ""}, [])
-
-
-@pytest.mark.parametrize("place", [-1, 1, 99])
-def test_evidence_in_a_paragraph_that_is_not_there_is_refused(place):
-    with pytest.raises(ValueError, match=f"'Color': evidence in paragraph {place} of 1"):
-        extraction([("red", "title")], [("Color", [("red", place)])])

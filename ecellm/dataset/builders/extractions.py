@@ -26,8 +26,8 @@ from ecellm.dataset.builders.ranked import (
 from ecellm.dataset.hashing import rank_of
 from ecellm.dataset.shares import Range, ranges_of_shares
 from ecellm.settings import SPLITS
-from ecellm.sources.mave import KINDS, WHOLE, LabelledProduct, files_by_part
-from ecellm.sources.records import Quarantine, RecordDecoder, iter_records, look_at_records
+from ecellm.sources.mave import KINDS, WHOLE, decode_labelled_product, files_by_part
+from ecellm.sources.records import Quarantine, iter_records, look_at_records
 from ecellm.storage import Storage, join
 from ecellm.tasks.attribute_value_extraction import TASK, make_example
 
@@ -41,21 +41,16 @@ def stage_products(context: Context, *, part: str, kind: str, file: str, number:
     quarantine = Quarantine(context.storage, context.quarantine(f"{part}-{kind}"), file)
     dropped: Counter[str] = Counter()
     with RankedWriter(context, _set_name(part), kind, task=TASK.name, number=number) as writer:
-        for line, product in iter_records(context.storage, file, RecordDecoder(LabelledProduct), quarantine):
+        for line, product in iter_records(context.storage, file, decode_labelled_product, quarantine):
             if not product.attributes:
                 dropped["product without attributes"] += 1
                 continue
-            try:
-                example = make_example(
-                    [(paragraph.text, paragraph.source) for paragraph in product.paragraphs],
-                    [(own.key, [(found.value, found.pid) for found in own.evidences]) for own in product.attributes],
-                    (product.id, _ATTRIBUTE + product.attributes[0].key),
-                )
-            except ValueError as error:
-                quarantine.add(f"product {product.id}", str(error), row_number=line - 1, line_number=line)
-                continue
+            example = make_example(
+                [(paragraph.text, paragraph.source) for paragraph in product.paragraphs],
+                [(own.key, [(found.value, found.pid) for found in own.evidences]) for own in product.attributes],
+                (product.id, *(_ATTRIBUTE + own.key for own in product.attributes)),
+            )
             writer.add(example, line + KINDS.index(kind) * _BEHIND_POSITIVES, product.category)
-    quarantine.flush()
     return {"rows": writer.num_rows, "dropped": dropped, "quarantined": {file: quarantine.num_rows}}
 
 
@@ -65,6 +60,10 @@ def _set_name(part: str) -> str:
 
 def _first_attributes(table: pa.Table) -> list[str]:
     return [ids[1].removeprefix(_ATTRIBUTE) for ids in table["source_ids"].to_pylist()]
+
+
+def _later_attributes(table: pa.Table) -> list[set[str]]:
+    return [{name.removeprefix(_ATTRIBUTE) for name in ids[2:]} for ids in table["source_ids"].to_pylist()]
 
 
 def count_attributes(context: Context, *, file: str, rows: Sequence[int]) -> Result:
@@ -91,12 +90,14 @@ def divide(
         held_out: the attributes of the out-of-domain test.
     """
     tables: dict[str, list[pa.Table]] = {name: [] for name in (*SPLITS, "OOD")}
-    dropped = 0
+    dropped = named = 0
     for split, file, first, end in sources:
         table = context.storage.read_table(file).slice(first, end - first)
         is_held_out = np.isin(np.array(_first_attributes(table), dtype=object), list(held_out))
         mask = pa.array(is_held_out.astype(bool))
-        tables[split].append(table.filter(pc.invert(mask)))
+        in_domain = table.filter(pc.invert(mask))
+        tables[split].append(in_domain)
+        named += sum(not later.isdisjoint(held_out) for later in _later_attributes(in_domain))
         if split == "test":
             tables["OOD"].append(table.filter(mask))
         else:
@@ -107,8 +108,11 @@ def divide(
         )["bucket"]
         for name, own in tables.items()
     }
-    reason = "train or validation row of a held-out attribute"
-    return {"buckets": buckets, "dropped": {reason: dropped} if dropped else {}}
+    return {
+        "buckets": buckets,
+        "dropped": {"train or validation row of a held-out attribute": dropped},
+        "kept": {"in-domain row that names a held-out attribute behind its first": named},
+    }
 
 
 def choose_held_out(counts: Mapping[str, int], least: int, seed: int) -> list[str]:
@@ -194,7 +198,7 @@ def _files(storage: Storage, raw_dir: str, _categories: Sequence[str]) -> list[s
 
 def _look(storage: Storage, raw_dir: str, categories: Sequence[str]) -> None:
     for file in _files(storage, raw_dir, categories):
-        look_at_records(storage, file, RecordDecoder(LabelledProduct))
+        look_at_records(storage, file, decode_labelled_product)
 
 
 BUILDER = Builder((TASK.name,), SOURCE, has_categories=False, files=_files, look=_look, flow=build)

@@ -1,5 +1,6 @@
 """Product Matching: the whole benchmark fits one step, and its order and split are the release's own."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,26 +26,30 @@ SOURCE = "amazon_google"
 def match_products(context: Context, *, is_hard: bool) -> Result:
     """Step: make all examples; an example's rank is its place in the release."""
     tables = amazon_google.read(context.storage, context.raw_dir)
-    buckets = {}
+    buckets, answers = {}, Counter[str]()
     for split, examples in build_examples(tables, hard_negatives=is_hard).items():
+        answers.update(example.output for example in examples)
         ranks = np.arange(len(examples), dtype=np.uint64)
         table = ranked_table(TASK.name, columns_of(examples), seed=context.seed, ranks=ranks)
         buckets[split] = write_ranked(context, join(TASK.short_name, split), 0, table)["bucket"]
-    return {"buckets": buckets, "rows": sum(rows for _, rows, _ in buckets.values())}
+    return {
+        "buckets": buckets,
+        "rows": answers.total(),
+        "dropped": {"mapping whose two products were seen before": len(tables.mapping) - answers["yes"]},
+        "kept": {"positive pair for which no negative is left": answers["yes"] - answers["no"]},
+    }
 
 
 def build(plans: Mapping[str, Plan]) -> Flow[Built]:
     """Flow: one step."""
     plan = plans[TASK.name]
     (result,) = yield [Step("matching", match_products, {"is_hard": plan.config.negatives == "hard"})]
-    return Built(
-        [
-            RankedSet(
-                TASK.name, "IND", None, given_split(split), buckets_in([{"bucket": result["buckets"][split]}]), SOURCE
-            )
-            for split in SPLITS
-        ]
-    )
+    built = Built()
+    built.count([result])
+    for split in SPLITS:
+        buckets = buckets_in([{"bucket": result["buckets"][split]}])
+        built.sets.append(RankedSet(TASK.name, "IND", None, given_split(split), buckets, SOURCE))
+    return built
 
 
 def _files(_storage: Storage, raw_dir: str, _categories: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ecellm.dataset.builders.exchange import ExchangeWriter, buckets_of_keys, read_bucket
+from ecellm.dataset.builders.exchange import ExchangeWriter, buckets_of_keys, iter_bucket, read_bucket
 from ecellm.dataset.builders.flow import Context, Result, Step
 from ecellm.dataset.builders.plan import buckets_of_files
 from ecellm.sources.amazon_reviews import (
@@ -119,6 +119,11 @@ def products_step(context: Context, category: str, number: int) -> Step:
     """Return the step that stages a category's metadata: the same for every flow that needs it."""
     size = context.storage.size(meta_file(context.raw_dir, category))
     return Step(f"products/{category}", stage_products, {"category": category, "number": number}, cost=size)
+
+
+def count_products(context: Context, directory: str, bucket: int) -> int:
+    """Return the lines of one bucket, with those of repeated asins."""
+    return sum(table.num_rows for table in iter_bucket(context.storage, directory, bucket, ["asin"]))
 
 
 def read_products(context: Context, directory: str, bucket: int, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:

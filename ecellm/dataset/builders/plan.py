@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ecellm.config import BuildConfig, DomainCategories
 from ecellm.dataset.builders.exchange import num_buckets
 from ecellm.dataset.builders.flow import Context, Flow
 from ecellm.dataset.builders.ranked import RankedSet
 from ecellm.dataset.shares import Size, equal_parts
+from ecellm.errors import InputError
 from ecellm.storage import Storage
 from ecellm.tasks import task_named
 
@@ -21,19 +22,22 @@ class Built:
     Attributes:
         sets: ranked examples, to draw samples from.
         dropped: raw rows and examples left out, by reason.
+        kept: rows that the recipe keeps though a reader might not expect it, by reason.
         quarantined: lines that could not be read, by raw file.
         notes: what a reader of the data should know about this build.
     """
 
     sets: list[RankedSet] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    kept: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
     def count(self, results: Sequence[Mapping[str, Any]]) -> None:
-        """Add what steps dropped and put aside: their `dropped` and `quarantined`, if any."""
+        """Add what steps dropped, kept and put aside: their `dropped`, `kept` and `quarantined`, if any."""
         for result in results:
-            self.dropped.update(result.get("dropped", {}))
+            self.dropped.update({reason: rows for reason, rows in result.get("dropped", {}).items() if rows})
+            self.kept.update({reason: rows for reason, rows in result.get("kept", {}).items() if rows})
             self.quarantined.update({name: rows for name, rows in result.get("quarantined", {}).items() if rows})
 
 
@@ -72,16 +76,30 @@ class Plan:
         return buckets_of_files(self.context.storage, files, self.config.bucket_bytes)
 
 
+T = TypeVar("T")
+ALL_TASKS = "all"  # in `categories`: every task that has some
 # Tasks whose categories have equal shares, one after the other; the others are pooled. Of 10,000 among three, the
 # release has 3,334 first for SA and last for SR.
 EQUAL_SHARES = ("Sentiment_Analysis", "Sequential_Recommendation")
 LARGER_SHARE_FIRST = ("Sentiment_Analysis",)
 
 
+def by_task_name(values: Mapping[str, T], field: str) -> dict[str, T]:
+    """Return what a field says of tasks by their canonical names, without what it says of `all`.
+
+    Raises:
+        InputError: a task is unknown, or is named twice.
+    """
+    result: dict[str, T] = {}
+    for name, own in values.items():
+        if name != ALL_TASKS and result.setdefault(task_named(name).name, own) is not own:
+            raise InputError(f"{field}: {task_named(name).name} is named twice, as {task_named(name).short_name} too")
+    return result
+
+
 def sizes_of(config: BuildConfig, task: str) -> dict[str, Size]:
     """Return the size of each split of a task."""
-    own = {task_named(name).name: sizes for name, sizes in config.task_sizes.items()}
-    return own.get(task, config.sizes).model_dump()
+    return by_task_name(config.task_sizes, "task_sizes").get(task, config.sizes).model_dump()
 
 
 def buckets_of_files(storage: Storage, files: Sequence[str], bucket_bytes: int) -> int:

@@ -42,6 +42,7 @@ EDGES = pa.schema(
 )
 PEELED = pa.schema([("user", pa.int64()), ("item", pa.int64()), ("time", pa.int64()), ("line", pa.int64())])
 USED = pa.schema([("item", pa.int64())])
+Places = npt.NDArray[np.int32]
 
 
 def bucket_of_codes(codes: IntArray) -> IntArray:
@@ -147,7 +148,7 @@ def send_to_users(context: Context, *, category: str, bucket: int, number: int) 
         "rating of an item without metadata": unique.num_rows - known.num_rows,
         "rating outside the 5-core": known.num_rows - edges.num_rows,
     }
-    return {"rows": edges.num_rows, "dropped": {reason: rows for reason, rows in dropped.items() if rows}}
+    return {"rows": edges.num_rows, "dropped": dropped}
 
 
 def _items_path(context: Context, category: str, bucket: int) -> str:
@@ -182,7 +183,7 @@ def number_users(context: Context, *, category: str, bucket: int, number: int) -
     write_staged(context.storage, _users_path(context, category, bucket), users)
     _send_peeled(context, peeled, "item", directory=peeled_dir(context, category, 0), bucket=bucket, number=number)
     left_out = edges.num_rows - kept.num_rows
-    dropped = {"rating outside the 5-core": left_out} if left_out else {}
+    dropped = {"rating outside the 5-core": left_out}
     return {"rows": peeled.num_rows, "left_out": left_out, "dropped": dropped}
 
 
@@ -210,12 +211,12 @@ def peel(context: Context, *, category: str, bucket: int, side: str, turn: int, 
     directory = peeled_dir(context, category, turn)
     _send_peeled(context, kept, to, directory=directory, bucket=bucket, number=number)
     left_out = edges.num_rows - kept.num_rows
-    dropped = {"rating outside the 5-core": left_out} if left_out else {}
+    dropped = {"rating outside the 5-core": left_out}
     return {"rows": kept.num_rows, "left_out": left_out, "dropped": dropped}
 
 
 def finish_core(context: Context, *, category: str, turn: int, num_buckets: int) -> Result:
-    """Step: peel a whole category to the end in memory (some 80 bytes a rating); send the rest to the users' buckets.
+    """Step: peel a whole category to the end in memory (some 40 bytes a rating); send the rest to the users' buckets.
 
     Args:
         context: of the build.
@@ -224,36 +225,40 @@ def finish_core(context: Context, *, category: str, turn: int, num_buckets: int)
         num_buckets: of items, and of users.
     """
     storage, source = context.storage, peeled_dir(context, category, turn)
-    parts = [read_bucket(storage, source, bucket, PEELED, ["user", "item"]) for bucket in range(num_buckets)]
-    users, items = (np.concatenate([part[side].to_numpy() for part in parts]) for side in ("user", "item"))
-    alive = core_of(users, items)
+    alive = core_of(*(_places_on(context, source, side, num_buckets) for side in ("user", "item")))
     start = 0
-    for bucket, part in enumerate(parts):
-        is_kept = alive[start : start + part.num_rows]
-        start += part.num_rows
-        rows = read_bucket(storage, source, bucket, PEELED).filter(pa.array(is_kept))
+    for bucket in range(num_buckets):
+        rows = read_bucket(storage, source, bucket, PEELED)
+        is_kept = alive[start : start + rows.num_rows]
+        start += rows.num_rows
+        rows = rows.filter(pa.array(is_kept))
         target = peeled_dir(context, category, turn + 1)
         with ExchangeWriter(storage, target, f"{bucket:05d}", PEELED, num_buckets) as writer:
             writer.add(rows, bucket_of_codes(rows["user"].to_numpy()))
     left_out = int(len(alive) - alive.sum())
-    dropped = {"rating outside the 5-core": left_out} if left_out else {}
+    dropped = {"rating outside the 5-core": left_out}
     return {"rows": int(alive.sum()), "dropped": dropped}
 
 
-def core_of(users: IntArray, items: IntArray) -> npt.NDArray[np.bool_]:
+def _places_on(context: Context, directory: str, side: str, num_buckets: int) -> Places:
+    """Return the user (or item) of every rating of a category, numbered from 0: int32 [num_ratings]."""
+    parts = [read_bucket(context.storage, directory, k, PEELED, [side])[side].to_numpy() for k in range(num_buckets)]
+    return np.unique(np.concatenate(parts), return_inverse=True)[1].astype(np.int32)
+
+
+def core_of(users: Places, items: Places) -> npt.NDArray[np.bool_]:
     """Return which ratings are in the 5-core: bool [num_ratings].
 
     Args:
-        users: int64 [num_ratings], any codes.
-        items: int64 [num_ratings], any codes.
+        users: int32 [num_ratings], numbers from 0.
+        items: int32 [num_ratings], numbers from 0.
     """
-    sides = [np.unique(codes, return_inverse=True)[1] for codes in (users, items)]
     alive = np.ones(len(users), bool)
-    rows = np.arange(len(users))
+    rows = np.arange(len(users), dtype=np.int32)
     is_stable = False
     while not is_stable:
         is_stable = True
-        for side in sides:
+        for side in (users, items):
             places = side[rows]
             is_kept = np.bincount(places, minlength=1)[places] >= CORE if len(rows) else np.zeros(0, bool)
             if not is_kept.all():
@@ -268,7 +273,7 @@ def order_purchases(context: Context, *, category: str, bucket: int, turn: int, 
     edges = read_bucket(context.storage, peeled_dir(context, category, turn), bucket, PEELED)
     edges = edges.sort_by([("user", "ascending"), ("time", "ascending"), ("line", "ascending")])
     codes, starts, counts = np.unique(edges["user"].to_numpy(), return_index=True, return_counts=True)
-    counts = np.minimum(counts, MAX_PURCHASES)
+    counts, num_purchases = np.minimum(counts, MAX_PURCHASES), int(counts.sum())
     offsets = np.concatenate([[0], np.cumsum(counts)])
     rows = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
     items = edges["item"].to_numpy()[rows]
@@ -287,7 +292,8 @@ def order_purchases(context: Context, *, category: str, bucket: int, turn: int, 
         context.storage, context.staging("used", category), f"{bucket:05d}", USED, num_item_buckets
     ) as writer:
         writer.add(used, bucket_of_codes(used["item"].to_numpy()))
-    return {"rows": sequences.num_rows}
+    dropped = {f"purchase behind a user's first {MAX_PURCHASES}": num_purchases - len(items)}
+    return {"rows": sequences.num_rows, "dropped": dropped}
 
 
 def sequences_path(context: Context, category: str, bucket: int) -> str:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from ecellm.dataset.builders.flow import Context, Flow, Result, Step
 from ecellm.dataset.builders.plan import Builder, Built, Plan
 from ecellm.dataset.builders.ranked import RankedSet, RankedWriter, given_split, sort_sets
+from ecellm.errors import InputError
 from ecellm.settings import SPLITS
 from ecellm.sources.amazon_qa import Question, files_by_split
 from ecellm.sources.records import Quarantine, RecordDecoder, iter_records, look_at_records
@@ -17,6 +18,7 @@ from ecellm.tasks.example import Example
 SOURCE = "amazon_qa"
 AP, AG = answerability_prediction.TASK, answer_generation.TASK
 _DESCRIPTIVE = "descriptive"
+_MOST_CATEGORIES = 1000  # that are noted of a file: Amazon has some thirty
 
 
 def stage_questions(
@@ -30,10 +32,14 @@ def stage_questions(
         file: its path.
         domains: the domain of each category that a task takes, by task.
         number: of buckets.
+
+    Returns:
+        `rows`, `examples` ([task, category, rows]), `categories` (lines by category), `dropped`, `quarantined`.
     """
     quarantine = Quarantine(context.storage, context.quarantine(f"questions-{split}"), file)
     dropped: Counter[str] = Counter()
-    num_rows = 0
+    seen: Counter[str] = Counter()
+    rows: Counter[tuple[str, str]] = Counter()
     with ExitStack() as stack:
         writers = {
             (task, domain): stack.enter_context(
@@ -45,24 +51,37 @@ def stage_questions(
         }
         for line, question in iter_records(context.storage, file, RecordDecoder(Question), quarantine):
             category = question.category or ""
+            seen[category] += 1
             for task, own in domains.items():
-                writer = writers.get((task, own.get(category, "")))
+                domain = own.get(category)
+                if domain is None:
+                    dropped[f"question of another category, for {task}"] += 1
+                    continue
+                writer = writers.get((task, domain))
                 if writer is None:
-                    continue  # another category: not part of the recipe
+                    dropped[f"{split} question of an out-of-domain category, for {task}"] += 1
+                    continue
                 example, reason = example_of(task, question)
                 if example is None:
                     dropped[f"{reason}, for {task}"] += 1
                     continue
                 writer.add(example, line, category)
-                num_rows += 1
-    return {"rows": num_rows, "dropped": dropped, "quarantined": {file: quarantine.num_rows}}
+                rows[task, category] += 1
+    return {
+        "rows": rows.total(),
+        "examples": [[*key, count] for key, count in rows.items()],
+        "categories": dict(seen.most_common(_MOST_CATEGORIES)),
+        "dropped": dropped,
+        "quarantined": {file: quarantine.num_rows},
+    }
 
 
 def example_of(task: str, question: Question) -> tuple[Example | None, str]:
     """Return the example that a question gives for a task, or None and the reason why it gives none."""
     if question.questionText is None or question.review_snippets is None or question.is_answerable is None:
         return None, "question without text, reviews or is_answerable"
-    text, snippets, is_answerable = question.questionText, question.review_snippets, bool(question.is_answerable)
+    text, is_answerable = question.questionText, bool(question.is_answerable)
+    snippets = [snippet for snippet in question.review_snippets if snippet is not None]
     ids = (question.asin or "", f"question {question.qid}")
     if task == AP.name:
         example = answerability_prediction.make_example(text, snippets, is_answerable=is_answerable, source_ids=ids)
@@ -92,7 +111,7 @@ def build(plans: Mapping[str, Plan]) -> Flow[Built]:
     files = files_by_split(storage, plan.context.raw_dir)
     number = plan.num_buckets(list(files.values()))
     domains = {task: {name: domain for domain, name in own.by_domain} for task, own in plans.items()}
-    built.count((yield [
+    staged = yield [
         Step(
             f"questions/{split}",
             stage_questions,
@@ -100,7 +119,10 @@ def build(plans: Mapping[str, Plan]) -> Flow[Built]:
             cost=storage.size(file),
         )
         for split, file in files.items()
-    ]))  # fmt: skip
+    ]
+    built.count(staged)
+    _check_categories(domains, staged, list(files.values()))
+    built.notes += _notes_on_categories(domains, staged)
     keys = [
         (task, domain, split)
         for task, own in domains.items()
@@ -113,6 +135,29 @@ def build(plans: Mapping[str, Plan]) -> Flow[Built]:
         for task, domain, split in keys
     ]
     return built
+
+
+def _check_categories(domains: Mapping[str, Mapping[str, str]], staged: Sequence[Result], files: Sequence[str]) -> None:
+    """Raise `InputError` if a category that a task asks for is in no line: it is mistyped, or the file is another."""
+    seen = {name for result in staged for name in result["categories"]}
+    for task, own in domains.items():
+        missing = [name for name in own if name not in seen]
+        if missing:
+            there = ", ".join(sorted(filter(None, seen))) or "no categories"
+            raise InputError(
+                f"{task}: no question of {', '.join(files)} is of category {', '.join(missing)}; they have {there}. "
+                "Name some of these under categories, or leave the task out"
+            )
+
+
+def _notes_on_categories(domains: Mapping[str, Mapping[str, str]], staged: Sequence[Result]) -> list[str]:
+    with_rows = {(task, category) for result in staged for task, category, _ in result["examples"]}
+    return [
+        f"{task}: category {category} gives no row"
+        for task, own in domains.items()
+        for category in own
+        if (task, category) not in with_rows
+    ]
 
 
 def _files(storage: Storage, raw_dir: str, _categories: Sequence[str]) -> list[str]:

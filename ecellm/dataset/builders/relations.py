@@ -22,6 +22,7 @@ from ecellm.dataset.builders.exchange import (
 from ecellm.dataset.builders.flow import Context, Flow, Result, Step
 from ecellm.dataset.builders.metadata import (
     PRODUCTS,
+    count_products,
     look_at_products,
     num_item_buckets,
     products_dir,
@@ -53,7 +54,8 @@ _PAIRS = pa.schema(
 def list_edges(context: Context, *, category: str, bucket: int, number: int) -> Result:
     """Step: list what each product of a bucket is related to, and send it to the bucket of the related product."""
     columns = ["asin", "title", *RELATIONS]
-    products = read_products(context, products_dir(context, category), bucket, PRODUCTS, columns)
+    directory = products_dir(context, category)
+    products = read_products(context, directory, bucket, PRODUCTS, columns)
     with_title = products.filter(pc.greater(pc.fill_null(pc.binary_length(products["title"]), 0), 0))
     with ExchangeWriter(context.storage, context.staging("edges", category), f"{bucket:05d}", _EDGES, number) as writer:
         for place, relation in enumerate(RELATIONS):
@@ -70,8 +72,11 @@ def list_edges(context: Context, *, category: str, bucket: int, number: int) -> 
                 _EDGES,
             ).filter(pc.is_valid(related))
             writer.add(edges, buckets_of_keys(edges["related"], number))
-    no_title = products.num_rows - with_title.num_rows
-    return {"rows": writer.num_rows, "dropped": {"product without title": no_title} if no_title else {}}
+    dropped = {
+        "product without title": products.num_rows - with_title.num_rows,
+        "product line before another of its asin": count_products(context, directory, bucket) - products.num_rows,
+    }
+    return {"rows": writer.num_rows, "dropped": dropped}
 
 
 def join_pairs(context: Context, *, category: str, bucket: int, number: int) -> Result:
@@ -89,7 +94,7 @@ def join_pairs(context: Context, *, category: str, bucket: int, number: int) -> 
     with ExchangeWriter(context.storage, context.staging("pairs", category), f"{bucket:05d}", _PAIRS, number) as writer:
         writer.add(pairs, buckets_of_ranks(pairs["rank"].to_numpy(), number))
     dropped = {"relation to a product that is not in the file, or of the same title": len(is_pair) - pairs.num_rows}
-    return {"rows": pairs.num_rows, "dropped": {reason: rows for reason, rows in dropped.items() if rows}}
+    return {"rows": pairs.num_rows, "dropped": dropped}
 
 
 def _sorted_pairs(edges: pa.Table, other: pa.Array, seed: int) -> pa.Table:
@@ -132,7 +137,7 @@ def label_pairs(context: Context, *, categories: Sequence[str], bucket: int) -> 
         ranks = unique["rank_min"].to_numpy()
         table = ranked_table(TASK.name, _columns(unique), seed=context.seed, category=category, ranks=ranks)
         buckets[category] = write_ranked(context, join(TASK.short_name, category), bucket, table)["bucket"]
-    dropped = {"pair related in more than one way": ambiguous} if ambiguous else {}
+    dropped = {"pair related in more than one way": ambiguous}
     return {"buckets": buckets, "rows": sum(rows for _, rows, _ in buckets.values()), "dropped": dropped}
 
 

@@ -52,7 +52,7 @@ def build(plans: Mapping[str, Plan]) -> Flow[Built]:
     numbers = {name: num_item_buckets(plan.context, name, plan.config.bucket_bytes) for _, name in plan.by_domain}
     has_old = yield from _stage(plan, built, numbers)
     turns = yield from _peel(plan, built, numbers)
-    counts = yield from _order(numbers, turns)
+    counts = yield from _order(built, numbers, turns)
     pools = yield from _write_pools(plan, numbers, has_old)
     for domain, sizes in pools.items():
         if sum(sizes) < NUM_DRAWS:
@@ -148,7 +148,7 @@ def _peel_once(
     return _rows_by_category(keys, results)
 
 
-def _order(numbers: Mapping[str, int], turns: Mapping[str, int]) -> Flow[dict[str, list[int]]]:
+def _order(built: Built, numbers: Mapping[str, int], turns: Mapping[str, int]) -> Flow[dict[str, list[int]]]:
     """Put purchases in order; return the number of users in each bucket of each category."""
     keys = _buckets(numbers)
     results = yield [
@@ -159,6 +159,7 @@ def _order(numbers: Mapping[str, int], turns: Mapping[str, int]) -> Flow[dict[st
         )
         for name, k in keys
     ]
+    built.count(results)
     counts: dict[str, list[int]] = {name: [] for name in numbers}
     for (name, _), result in zip(keys, results, strict=True):
         counts[name].append(result["rows"])

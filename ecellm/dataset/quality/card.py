@@ -111,6 +111,18 @@ def _quality_tables(rows: Sequence[Row]) -> dict[str, Any]:
         ],
         "duplicates": [_duplicate_row(key, by_check) for key in keys],
         "leaks": [_leak_row(key, by_check) for key in keys if key.split == "test"],
+        "kept": [
+            {"task": row["task"], "reason": row["detail"], "rows": f"{row['value']:,.0f}"}
+            for row in by_check[report.KEPT]
+        ],
+        "domains": [
+            {
+                "task": row["task"],
+                "value": f"{row['value']:,.0f}",
+                "names": f" ({row['detail']})" if row["detail"] else "",
+            }
+            for row in by_check[report.IN_BOTH_DOMAINS]
+        ],
         "unseen": f"{_total(by_check[report.UNSEEN]):,}",
         "answers": _answer_rows(by_check[report.ANSWER]),
         "lengths": [_length_row(key, by_check[report.LENGTH]) for key in keys],

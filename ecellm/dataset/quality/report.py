@@ -26,6 +26,8 @@ NEAR_WITHIN = "near duplicate within the split"
 NEAR_TRAIN = "near duplicate in train"
 LEAK = "train row whose input is in a test split"
 SHARED_IDS = "shared with train"
+IN_BOTH_DOMAINS = "in both domains"
+KEPT = "kept by the recipe"
 UNSEEN = "held-out instruction in train"
 ANSWER = "answer"
 LENGTH = "characters"
@@ -37,24 +39,31 @@ class Findings:
     """Results of the steps that looked at the selected examples.
 
     Attributes:
-        chosen: the selected examples by split.
+        chosen: the selected examples by split, before leaks are removed.
         built: what each flow built, by the names of its tasks, joined by commas.
-        keys: results of `read_keys`.
         matches: results of `match_keys`.
-        ids: results of `match_ids`.
+        written: results of `write_part`.
         near: results of `find_near_duplicates`.
-        num_unseen_in_train: train rows with a held-out instruction, by task.
+        ids: results of `match_ids`.
         dropped_leaks: train rows removed, by split number.
     """
 
     chosen: Mapping[SplitKey, Selected]
     built: Mapping[str, Built]
-    keys: Sequence[Mapping[str, Any]]
     matches: Sequence[Mapping[str, Any]]
-    ids: Sequence[Mapping[str, Any]]
+    written: Sequence[Mapping[str, Any]]
     near: Sequence[Mapping[str, Any]]
-    num_unseen_in_train: Mapping[str, int]
+    ids: Sequence[Mapping[str, Any]]
     dropped_leaks: Mapping[int, int]
+
+    @property
+    def keys(self) -> list[SplitKey]:
+        """The splits by number."""
+        return list(self.chosen)
+
+    def num_kept(self, number: int) -> int:
+        """Return the rows of a split that are written."""
+        return self.chosen[self.keys[number]].num_rows - self.dropped_leaks.get(number, 0)
 
 
 def num_leaks(chosen: Mapping[SplitKey, Selected], matches: Sequence[Mapping[str, Any]]) -> dict[SplitKey, int]:
@@ -68,7 +77,7 @@ def num_leaks(chosen: Mapping[SplitKey, Selected], matches: Sequence[Mapping[str
 
 def quality_rows(findings: Findings) -> list[Row]:
     """Return the report's rows, in a fixed order."""
-    makers = (_counts, _left_out, _duplicates, _near_duplicates, _leaks, _shared_ids, _answers, _lengths)
+    makers = (_counts, _left_out, _duplicates, _near_duplicates, _leaks, _domains, _shared_ids, _answers, _lengths)
     return [row for maker in makers for row in maker(findings)]
 
 
@@ -95,7 +104,7 @@ def describe(key: SplitKey) -> str:
 
 def _counts(findings: Findings) -> Iterator[Row]:
     for number, (key, selected) in enumerate(findings.chosen.items()):
-        yield _of(key, EXAMPLES, "", selected.num_rows)
+        yield _of(key, EXAMPLES, "", findings.num_kept(number))
         if number in findings.dropped_leaks:
             yield _of(key, DROPPED_LEAK, "", findings.dropped_leaks[number], selected.num_rows)
 
@@ -104,6 +113,8 @@ def _left_out(findings: Findings) -> Iterator[Row]:
     for task, built in sorted(findings.built.items()):
         for reason, rows in sorted(built.dropped.items()):
             yield _row(None, task, LEFT_OUT, detail=reason, value=rows)
+        for reason, rows in sorted(built.kept.items()):
+            yield _row(None, task, KEPT, detail=reason, value=rows)
     readers: dict[tuple[str, int], list[str]] = {}
     for task, built in sorted(findings.built.items()):
         for line in built.quarantined.items():
@@ -113,21 +124,20 @@ def _left_out(findings: Findings) -> Iterator[Row]:
 
 
 def _duplicates(findings: Findings) -> Iterator[Row]:
-    keys = list(findings.chosen)
+    keys = findings.keys
     repeats: Counter[int] = Counter()
     shared: Counter[tuple[int, int]] = Counter()
     for result in findings.matches:
         repeats.update({int(number): rows for number, rows in result["repeats"].items()})
         shared.update({(own, other): rows for own, other, rows in result["shared"]})
     for number, key in enumerate(keys):
-        yield _of(key, REPEATED, "", repeats[number], findings.chosen[key].num_rows)
+        yield _of(key, REPEATED, "", repeats[number], findings.num_kept(number))
     for (own, other), rows in sorted(shared.items()):
-        key = keys[own]
-        yield _of(key, SHARED, describe(keys[other]), rows, findings.chosen[key].num_rows)
+        yield _of(keys[own], SHARED, describe(keys[other]), rows, findings.num_kept(own))
 
 
 def _near_duplicates(findings: Findings) -> Iterator[Row]:
-    keys = list(findings.chosen)
+    keys = findings.keys
     for result in findings.near:
         for check, name in ((NEAR_WITHIN, "within"), (NEAR_TRAIN, "in_train")):
             for number, (rows, total) in sorted(result[name].items(), key=lambda item: int(item[0])):
@@ -135,7 +145,7 @@ def _near_duplicates(findings: Findings) -> Iterator[Row]:
 
 
 def _leaks(findings: Findings) -> Iterator[Row]:
-    keys = list(findings.chosen)
+    keys = findings.keys
     leaks: Counter[tuple[int, int]] = Counter()
     for result in findings.matches:
         leaks.update({(own, other): rows for own, other, rows in result["leaks"]})
@@ -145,11 +155,24 @@ def _leaks(findings: Findings) -> Iterator[Row]:
                 if (other_key.task, other_key.split) == (key.task, "test"):
                     rows = leaks[own, other]
                     yield _of(key, LEAK, describe(other_key), rows, findings.chosen[key].num_rows)
-            yield _of(key, UNSEEN, "", findings.num_unseen_in_train.get(key.task, 0))
+            written = [result for result in findings.written if result["split_number"] == own]
+            yield _of(key, UNSEEN, "", sum(result["num_unseen_in_train"] for result in written))
+
+
+def _domains(findings: Findings) -> Iterator[Row]:
+    """Compare what rows of the two domains are of: categories, or attributes."""
+    groups: dict[SplitKey, set[str]] = {}
+    for result in findings.written:
+        groups.setdefault(findings.keys[result["split_number"]], set()).update(result["groups"])
+    for key, own in groups.items():
+        if key.domain == "OOD":
+            in_domain = [theirs for other, theirs in groups.items() if (other.task, other.domain) == (key.task, "IND")]
+            common = own & set().union(*in_domain)
+            yield _of(key, IN_BOTH_DOMAINS, ", ".join(sorted(common)), len(common), len(own))
 
 
 def _shared_ids(findings: Findings) -> Iterator[Row]:
-    keys = list(findings.chosen)
+    keys = findings.keys
     shared: Counter[tuple[int, str]] = Counter()
     totals: Counter[tuple[int, str]] = Counter()
     for result in findings.ids:
@@ -162,9 +185,9 @@ def _shared_ids(findings: Findings) -> Iterator[Row]:
 
 
 def _answers(findings: Findings) -> Iterator[Row]:
-    keys = list(findings.chosen)
+    keys = findings.keys
     answers: dict[int, Counter[str]] = {}
-    for result in findings.keys:
+    for result in findings.written:
         answers.setdefault(result["split_number"], Counter()).update(result["answers"])
     for number, counts in sorted(answers.items()):
         for answer, rows in sorted(counts.items()):
@@ -172,11 +195,12 @@ def _answers(findings: Findings) -> Iterator[Row]:
 
 
 def _lengths(findings: Findings) -> Iterator[Row]:
-    keys = list(findings.chosen)
+    keys = findings.keys
     lengths: dict[int, Counter[int]] = {}
-    for result in findings.keys:
+    for result in findings.written:
         own = {int(value): rows for value, rows in result["lengths"].items()}
-        lengths.setdefault(result["split_number"], Counter()).update(own)
+        if own:
+            lengths.setdefault(result["split_number"], Counter()).update(own)
     for number, counts in sorted(lengths.items()):
         values = sorted(counts)
         reached = np.cumsum([counts[value] for value in values])
