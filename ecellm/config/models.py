@@ -90,8 +90,11 @@ class FinetuneConfig(JobConfig):
     rows_dir: str = location(description="training rows of preprocess")
     base_model: str = location(description="model to tune: path, s3://, package:// or hub name")
     base_model_revision: str | None = content(None, description="revision on the hub; null = main")
-    method: Literal["lora", "full"] = content("lora", description="adapters, or all weights")
-    lora: LoraSettings = content(LoraSettings(), description="adapter settings (method=lora)")
+    trust_remote_code: bool = content(False, description="run the Python code that a model's directory brings along")
+    method: Literal["lora", "qlora", "full"] = content(
+        "lora", description="adapters; adapters on a base in 4 bits (GPU only); or all weights"
+    )
+    lora: LoraSettings = content(LoraSettings(), description="adapter settings (method=lora, qlora)")
     optimizer: OptimizerSettings = content(OptimizerSettings(), description="optimizer and schedule")
     num_epochs: int = content(3, ge=1, description="passes over the training rows")
     max_steps: int | None = content(None, ge=1, description="stop after so many optimizer steps; null = num_epochs")
@@ -103,9 +106,20 @@ class FinetuneConfig(JobConfig):
         "auto", description="auto = bf16 on a GPU that has it, else fp32"
     )
     num_workers: int = operational(1, ge=1, description="Ray Train workers; one GPU each where use_gpu")
+    min_workers: int | None = operational(
+        None, ge=1, description="go on with so few if the cluster has no room for num_workers; null = wait for all"
+    )
     use_gpu: bool = operational(False, description="give every worker a GPU")
     cpus_per_worker: int = operational(1, ge=1, description="CPUs of a worker, and its torch threads without a GPU")
     micro_batch_size: int = operational(8, ge=1, description="most samples of one forward pass")
+    micro_batch_tokens: int | None = operational(
+        None, ge=1, description="most token positions of one forward pass, padding included; null = no limit"
+    )
+    packing: bool = operational(
+        False,
+        description="put the samples of a forward pass one behind the other, without padding, each seeing only itself: "
+        "pays with flash attention",
+    )
     gradient_checkpointing: bool = operational(False, description="recompute activations: less memory, slower")
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = operational(
         "auto", description="auto = flash attention where the worker has it, else sdpa"
@@ -115,10 +129,36 @@ class FinetuneConfig(JobConfig):
     checkpoint_every_steps: int | None = operational(
         None, ge=1, description="steps between checkpoints; null = at each validation"
     )
-    keep_checkpoints: int = operational(2, ge=1, description="newest checkpoints to keep")
+    keep_checkpoints: int = operational(2, ge=1, description="newest checkpoints to keep; the best is kept too")
+    early_stopping_patience: int | None = content(
+        None, ge=1, description="stop after so many validations without a better loss; null = never"
+    )
+    num_scored_samples: int = operational(
+        64, ge=0, description="validation samples whose answers are generated and scored at each validation; 0 = none"
+    )
     log_every_steps: int = operational(10, ge=1, description="steps between log lines")
     max_failures: int = operational(3, ge=0, description="times that lost workers are started again")
+    tensorboard: bool = operational(
+        False, description="also write the log for TensorBoard, into output_dir/tensorboard/"
+    )
+    mlflow_uri: str | None = operational(None, description="MLflow tracking server to log to as well; null = none")
+    smoke: bool = operational(
+        False, description="before training, two of the longest batches through a step, a checkpoint and its restore"
+    )
+    gpu_memory_gib: float | None = operational(
+        None, gt=0, description="memory of one GPU, for the estimate before training; null = asked of a worker"
+    )
     export_merged: bool = content(False, description="also write the base model with the adapter merged in")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.packing and self.micro_batch_tokens is None:
+            raise ValueError("packing needs micro_batch_tokens: the length of a packed row, e.g. 2048")
+        if self.method == "qlora" and not self.use_gpu:
+            raise ValueError("method=qlora needs use_gpu=true: its 4-bit layers run on GPUs alone")
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(f"min_workers={self.min_workers} is more than num_workers={self.num_workers}")
+        return self
 
 
 class PredictConfig(PromptConfig):

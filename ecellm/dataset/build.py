@@ -115,19 +115,12 @@ def _inputs(config: BuildConfig) -> dict[str, str]:
     return inputs
 
 
-def _check_places(config: BuildConfig, storage: Storage) -> None:
-    raw_dir, output_dir = (f"{absolute(path).rstrip('/')}/" for path in (config.raw_dir, config.output_dir))
-    if raw_dir.startswith(output_dir):
-        raise InputError(f"output_dir {output_dir} holds raw_dir {raw_dir}: give it a place of its own")
-    if not storage.exists(raw_dir.rstrip("/")):
-        raise InputError(f"raw_dir {raw_dir} is not there, or empty; python -m jobs.fetch brings the raw sources")
-
-
 def _fingerprint_input(storage: Storage, config: BuildConfig, name: str, path: str) -> str:
     """Of the raw directory only the files that the tasks read count; they are hashed on the cluster."""
     if name != "raw_dir":
         return fingerprint_input(storage, path)
-    _check_places(config, storage)
+    if not storage.exists(path):
+        raise InputError(f"raw_dir {path} is not there, or empty; python -m jobs.fetch brings the raw sources")
     needed, optional = _raw_files(config, storage, path)
     require(storage, needed)
     files = [*needed, *optional]

@@ -150,13 +150,13 @@ def test_a_catalogue_without_the_task(world, tmp_path):
 
 def test_output_around_the_raw_files_is_refused(world):
     for directory in (world, world.parent):
-        with pytest.raises(InputError, match="holds raw_dir .*: give it a place of its own"):
+        with pytest.raises(InputError, match=r"raw_dir \(.*\) lies in output_dir"):
             build(directory, raw_dir=str(world), tasks=["PM"])
 
 
 def test_the_job_ends_with_exit_code_2_and_its_reason(tmp_path, capsys):
     assert main(STAGE, [f"raw_dir={tmp_path / 'none'}", f"output_dir={tmp_path / 'out'}", "tasks=[SA]"]) == 2
-    reason = f"raw_dir {tmp_path}/none/ is not there, or empty; python -m jobs.fetch brings the raw sources"
+    reason = f"raw_dir {tmp_path}/none is not there, or empty; python -m jobs.fetch brings the raw sources"
     assert capsys.readouterr().out.strip().splitlines()[-1].startswith(f"ecellm: exit=2 reason={reason}")
 
 
