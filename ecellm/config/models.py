@@ -138,9 +138,7 @@ class FinetuneConfig(JobConfig):
     )
     log_every_steps: int = operational(10, ge=1, description="steps between log lines")
     max_failures: int = operational(3, ge=0, description="times that lost workers are started again")
-    tensorboard: bool = operational(
-        False, description="also write the log for TensorBoard, into output_dir/tensorboard/"
-    )
+    tensorboard: bool = operational(False, description="write the log for TensorBoard too, into tensorboard/")
     mlflow_uri: str | None = operational(None, description="MLflow tracking server to log to as well; null = none")
     smoke: bool = operational(
         False, description="before training, two of the longest batches through a step, a checkpoint and its restore"
