@@ -121,7 +121,7 @@ class FinetuneConfig(JobConfig):
         "pays with flash attention",
     )
     gradient_checkpointing: bool = operational(False, description="recompute activations: less memory, slower")
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = operational(
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"] = operational(
         "auto", description="auto = flash attention where the worker has it, else sdpa"
     )
     deepspeed: DeepSpeedSettings = operational(DeepSpeedSettings(), description="DeepSpeed settings")

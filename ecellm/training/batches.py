@@ -9,11 +9,13 @@ in memory:
     windows      [     ] [     ]            rows shuffled inside
     batches      |---|---|---|---|          consecutive rows; the last batch of an epoch may be short
 
-Within a batch every rank gets the same number of micro-batches (collectives must match), of samples of like length.
+Within a batch every rank gets the same number of micro-batches (collectives must match), which compute about equally
+many positions: either samples of like length, padded to the longest, or samples packed one behind the other.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,30 +134,116 @@ def sequential_windows(index: Sequence[RowGroup], *, window_rows: int = SHUFFLE_
             groups = []
 
 
-def deal(lengths: Sequence[int], *, world_size: int, micro_batch_size: int) -> list[list[list[int]]]:
+@dataclass(frozen=True)
+class Limits:
+    """What one forward pass may hold.
+
+    Attributes:
+        num_samples: most samples.
+        num_tokens: most positions, padding included; None for no limit. A longer sample is alone.
+        is_packed: whether samples stand one behind the other in one row, instead of each in a padded row of its own.
+    """
+
+    num_samples: int
+    num_tokens: int | None = None
+    is_packed: bool = False
+
+    def positions(self, lengths: Sequence[int]) -> int:
+        """Return the positions that samples of these lengths take together."""
+        return sum(lengths) if self.is_packed else len(lengths) * max(lengths, default=0)
+
+    def allows(self, lengths: Sequence[int]) -> bool:
+        """Tell whether one forward pass may hold samples of these lengths."""
+        if len(lengths) <= 1:
+            return True
+        fits = self.num_tokens is None or self.positions(lengths) <= self.num_tokens
+        return fits and len(lengths) <= self.num_samples
+
+
+def deal(lengths: Sequence[int], *, world_size: int, limits: Limits) -> list[list[list[int]]]:
     """Deal one global batch to ranks.
 
-    Samples are sorted by length and cut into as many micro-batches as the ranks need to have equally many. Each round
-    of the ranks takes micro-batches next to each other in length, there and back, so that no rank always gets the
-    longest; long ones come first, so that memory that does not suffice shows at once.
+    As few micro-batches as the limits allow, rounded up to the same number for every rank, then evened out: that many
+    micro-batches with the least positions in the largest. In each round the ranks get micro-batches next to each other
+    in size, there and back, so that no rank always gets the largest; large ones come first, so that memory that does
+    not suffice shows at once.
 
     Args:
         lengths: tokens of each sample of the batch.
         world_size: number of ranks.
-        micro_batch_size: most samples of one micro-batch.
+        limits: of one micro-batch.
 
     Returns:
         Indices into `lengths` by rank and micro-batch. An empty micro-batch is one that must be computed with weight 0.
     """
-    rounds = math.ceil(len(lengths) / (world_size * micro_batch_size))
     by_length = sorted(range(len(lengths)), key=lambda sample: (-lengths[sample], sample))
-    parts = [part.tolist() for part in np.array_split(np.array(by_length, dtype=np.int64), rounds * world_size)]
+    cut = _pack if limits.is_packed else _bucket
+    parts = cut(by_length, lengths, limits)
+    rounds = math.ceil(len(parts) / world_size)
+    parts = _even_out(cut, by_length, lengths, limits, rounds * world_size) or parts
+    parts.sort(key=lambda part: -limits.positions([lengths[i] for i in part]))
+    while len(parts) < rounds * world_size:
+        parts = _split_largest(parts)
     ranks: list[list[list[int]]] = [[] for _ in range(world_size)]
     for number in range(rounds):
         hand = parts[number * world_size : (number + 1) * world_size]
         for rank, part in enumerate(hand if number % 2 == 0 else reversed(hand)):
             ranks[rank].append(part)
     return ranks
+
+
+def _bucket(by_length: Sequence[int], lengths: Sequence[int], limits: Limits) -> list[list[int]]:
+    """Cut samples in the order of their lengths into micro-batches."""
+    parts: list[list[int]] = []
+    for sample in by_length:
+        if parts and limits.allows([lengths[i] for i in (*parts[-1], sample)]):
+            parts[-1].append(sample)
+        else:
+            parts.append([sample])
+    return parts
+
+
+def _pack(by_length: Sequence[int], lengths: Sequence[int], limits: Limits) -> list[list[int]]:
+    """Put each sample, long ones first, into the first row with room for it (first-fit decreasing bin packing)."""
+    parts: list[list[int]] = []
+    for sample in by_length:
+        room = (part for part in parts if limits.allows([lengths[i] for i in (*part, sample)]))
+        part = next(room, None)
+        if part is None:
+            parts.append([sample])
+        else:
+            part.append(sample)
+    return parts
+
+
+def _even_out(
+    cut: Callable[[Sequence[int], Sequence[int], Limits], list[list[int]]],
+    by_length: Sequence[int],
+    lengths: Sequence[int],
+    limits: Limits,
+    most: int,
+) -> list[list[int]] | None:
+    """Return at most `most` micro-batches with the tightest limit of positions that allows it; None if none does."""
+    low, high = lengths[by_length[0]], limits.num_tokens or limits.num_samples * lengths[by_length[0]]
+    found = None
+    while low <= high:
+        middle = (low + high) // 2
+        parts = cut(by_length, lengths, dataclasses.replace(limits, num_tokens=middle))
+        if len(parts) <= most:
+            found, high = parts, middle - 1
+        else:
+            low = middle + 1
+    return found
+
+
+def _split_largest(parts: list[list[int]]) -> list[list[int]]:
+    """Cut the first micro-batch that can be cut in two; without one, add an empty micro-batch."""
+    place = next((place for place, part in enumerate(parts) if len(part) > 1), None)
+    if place is None:
+        return [*parts, []]
+    part = parts[place]
+    middle = len(part) // 2
+    return [*parts[:place], part[:middle], part[middle:], *parts[place + 1 :]]
 
 
 @dataclass(frozen=True)
@@ -166,6 +254,8 @@ class MicroBatch:
         input_ids: token ids, padded on the right, int64 [B, T].
         attention_mask: 1 on real tokens, int64 [B, T]; None for causal models: padding on the right comes after every
             real token, so none attends to it.
+        position_ids: packed rows: each token's place in its own sample, int64 [1, T], by which transformers knows where
+            a sample begins and lets none see another; else None.
         decoder_input_ids: sequence-to-sequence models: the answer shifted right, int64 [B, L]; else None.
         target_index: where the targets are predicted: index into the flattened [B * T] (or [B * L]) outputs, int64 [N].
         targets: the answer tokens, int64 [N].
@@ -175,6 +265,7 @@ class MicroBatch:
 
     input_ids: Int64Array
     attention_mask: Int64Array | None
+    position_ids: Int64Array | None
     decoder_input_ids: Int64Array | None
     target_index: Int64Array
     targets: Int64Array
@@ -192,7 +283,12 @@ def padded(sequences: Sequence[npt.NDArray[np.integer]], fill: int) -> Int64Arra
 
 
 def collate(
-    rows: Sequence[TrainingRow], weights: Sequence[float], *, pad_token_id: int, decoder_start_token_id: int | None
+    rows: Sequence[TrainingRow],
+    weights: Sequence[float],
+    *,
+    pad_token_id: int,
+    decoder_start_token_id: int | None,
+    is_packed: bool = False,
 ) -> MicroBatch:
     """Make one micro-batch.
 
@@ -201,31 +297,48 @@ def collate(
         weights: weight of every answer token of each sample.
         pad_token_id: fills up short samples.
         decoder_start_token_id: first decoder token of a sequence-to-sequence model; None for causal models.
+        is_packed: whether causal samples stand one behind the other.
     """
-    input_ids = padded([row.input_ids for row in rows], pad_token_id)
     token_weights = np.repeat(np.asarray(weights, dtype=np.float32), [row.num_answer_tokens for row in rows])
-    labels = [row.labels for row in rows if row.labels is not None]
-    if labels:
+    if rows[0].labels is not None:
         assert decoder_start_token_id is not None, "rows with labels need a sequence-to-sequence model"
-        shifted = [np.concatenate([[decoder_start_token_id], label[:-1]]).astype(np.int64) for label in labels]
-        decoder_input_ids = padded(shifted, pad_token_id)
-        width = decoder_input_ids.shape[1]
-        mask = padded([np.ones(len(row.input_ids), dtype=np.int64) for row in rows], 0)
-        index = [number * width + np.arange(len(label)) for number, label in enumerate(labels)]
-        targets = np.concatenate(labels)
-        positions = input_ids.size + decoder_input_ids.size
+        assert not is_packed, "an encoder's samples are not packed"
+        return _collate_pairs(rows, token_weights, pad_token_id, decoder_start_token_id)
+    lengths = [len(row.input_ids) for row in rows]
+    positions = None
+    if is_packed:
+        input_ids = np.concatenate([row.input_ids for row in rows]).astype(np.int64)[None]
+        positions = np.concatenate([np.arange(length) for length in lengths])[None]
+        starts = np.cumsum([0, *lengths[:-1]])
     else:
-        decoder_input_ids, mask = None, None
-        width = input_ids.shape[1]
-        # The token at t is predicted by the output at t - 1.
-        index = [n * width + np.arange(row.first_target - 1, len(row.input_ids) - 1) for n, row in enumerate(rows)]
-        targets = np.concatenate([row.input_ids[row.first_target :] for row in rows])
-        positions = input_ids.size
+        input_ids = padded([row.input_ids for row in rows], pad_token_id)
+        starts = np.arange(len(rows)) * input_ids.shape[1]
+    # The token at t is predicted by the output at t - 1.
+    index = [
+        start + np.arange(row.first_target - 1, length - 1)
+        for start, row, length in zip(starts, rows, lengths, strict=True)
+    ]
+    targets = np.concatenate([row.input_ids[row.first_target :] for row in rows]).astype(np.int64)
     target_index = np.concatenate(index).astype(np.int64)
     assert len(target_index) == len(targets) == len(token_weights)
-    return MicroBatch(
-        input_ids, mask, decoder_input_ids, target_index, targets.astype(np.int64), token_weights, positions
-    )
+    return MicroBatch(input_ids, None, positions, None, target_index, targets, token_weights, input_ids.size)
+
+
+def _collate_pairs(
+    rows: Sequence[TrainingRow], token_weights: npt.NDArray[np.float32], pad_token_id: int, decoder_start_token_id: int
+) -> MicroBatch:
+    """Make a micro-batch of a sequence-to-sequence model."""
+    labels = [row.labels for row in rows if row.labels is not None]
+    input_ids = padded([row.input_ids for row in rows], pad_token_id)
+    shifted = [np.concatenate([[decoder_start_token_id], label[:-1]]).astype(np.int64) for label in labels]
+    decoder_input_ids = padded(shifted, pad_token_id)
+    mask = padded([np.ones(len(row.input_ids), dtype=np.int64) for row in rows], 0)
+    width = decoder_input_ids.shape[1]
+    target_index = np.concatenate([number * width + np.arange(len(label)) for number, label in enumerate(labels)])
+    targets = np.concatenate(labels).astype(np.int64)
+    assert len(target_index) == len(targets) == len(token_weights)
+    positions = input_ids.size + decoder_input_ids.size
+    return MicroBatch(input_ids, mask, None, decoder_input_ids, target_index, targets, token_weights, positions)
 
 
 def token_weights(batch: Sequence[TrainingRow], normalization: str) -> list[float]:
@@ -254,6 +367,7 @@ def micro_batches(
     *,
     pad_token_id: int,
     decoder_start_token_id: int | None,
+    is_packed: bool = False,
 ) -> Iterator[tuple[list[TrainingRow], MicroBatch]]:
     """Yield one rank's micro-batches of a global batch, each with its samples.
 
@@ -265,15 +379,29 @@ def micro_batches(
             rows, row_weights = [batch[i] for i in share], [weights[i] for i in share]
         else:
             rows, row_weights = [min(batch, key=lambda row: row.num_tokens)], [0.0]
-        yield rows, collate(rows, row_weights, pad_token_id=pad_token_id, decoder_start_token_id=decoder_start_token_id)
+        yield (
+            rows,
+            collate(
+                rows,
+                row_weights,
+                pad_token_id=pad_token_id,
+                decoder_start_token_id=decoder_start_token_id,
+                is_packed=is_packed,
+            ),
+        )
 
 
-def padding_share(batch: Sequence[TrainingRow], dealt: Sequence[Sequence[Sequence[int]]]) -> tuple[int, int]:
+def padding_share(
+    batch: Sequence[TrainingRow], dealt: Sequence[Sequence[Sequence[int]]], *, is_packed: bool = False
+) -> tuple[int, int]:
     """Return the real tokens of a global batch and the positions that all ranks compute for it."""
     positions = 0
     for rank in dealt:
         for share in rank:
             rows = [batch[i] for i in share] or [min(batch, key=lambda row: row.num_tokens)]
+            if is_packed:
+                positions += sum(row.num_tokens for row in rows)
+                continue
             positions += len(rows) * max(len(row.input_ids) for row in rows)
             if rows[0].labels is not None:
                 positions += len(rows) * max(row.num_answer_tokens for row in rows)

@@ -24,7 +24,7 @@ from ecellm.errors import InputError, find_cause
 from ecellm.models import local_model
 from ecellm.storage import Storage, join
 from ecellm.training import checkpoint
-from ecellm.training.batches import TrainingRow, deal, micro_batches, padding_share, token_weights
+from ecellm.training.batches import Limits, TrainingRow, deal, micro_batches, padding_share, token_weights
 from ecellm.training.checkpoint import BEST_DIRECTORY, Best, TrainingState
 from ecellm.training.engine import Engine, prepare_process
 from ecellm.training.loss import tensors
@@ -103,6 +103,7 @@ class Trainer:
         path = local_model(job.base_model, config.base_model_revision, job.storage)
         model = build_model(path, config, bf16=bf16)
         self._pad_token_id, self._decoder_start = special_tokens(model.config)
+        self._limits = Limits(config.micro_batch_size, config.micro_batch_tokens, is_packed=config.packing)
         self._state, self._progress = TrainingState(), Progress(self._plan.num_steps)
         self._engine = self._start(model, bf16=bf16)
 
@@ -167,7 +168,7 @@ class Trainer:
 
     def _deal(self, batch: list[TrainingRow]) -> list[list[list[int]]]:
         lengths = [row.num_tokens for row in batch]
-        return deal(lengths, world_size=self._world_size, micro_batch_size=self._config.micro_batch_size)
+        return deal(lengths, world_size=self._world_size, limits=self._limits)
 
     def _losses(
         self, batch: list[TrainingRow], weights: list[float], dealt: list[list[list[int]]]
@@ -179,6 +180,7 @@ class Trainer:
             dealt[self._rank],
             pad_token_id=self._pad_token_id,
             decoder_start_token_id=self._decoder_start,
+            is_packed=self._limits.is_packed,
         )
         for rows, micro_batch in shares:
             yield rows, self._engine.loss(**tensors(micro_batch, self._device, self._world_size))
@@ -193,7 +195,7 @@ class Trainer:
             sample_ids.append([row.sample_id for row in rows])
         rate = learning_rate(self._config.optimizer, step, self._plan.num_steps)
         self._engine.step(rate)
-        num_tokens, num_positions = padding_share(batch, dealt)
+        num_tokens, num_positions = padding_share(batch, dealt, is_packed=self._limits.is_packed)
         self._progress.add(
             step=step,
             epoch=self._epoch_after(step),

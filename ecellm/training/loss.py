@@ -3,6 +3,9 @@
 Computing logits everywhere is most of the work for a small model with a large vocabulary (see the model's head: hidden
 size x vocabulary per token), and prompts are long where answers are short. The narrowing is a hook in front of the
 output embeddings, so that whatever the model does around them (LoRA on lm_head, soft-capping, scaling) stays its own.
+
+Of the logits one copy and their gradient are in memory, in the model's own dtype; what needs fp32 is computed some
+16 MiB at a time (PyTorch's own cross entropy holds three more copies, in fp32).
 """
 
 from typing import Any
@@ -11,6 +14,51 @@ import torch
 from torch import nn
 
 from ecellm.training.batches import MicroBatch
+
+_CHUNK_ELEMENTS = 4 << 20
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """sum(weights * cross entropy), whose gradient is made on the way forward, chunk by chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Return the loss, a scalar; see `weighted_cross_entropy`."""
+        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        total = torch.zeros((), dtype=torch.float32, device=logits.device)
+        rows = max(1, _CHUNK_ELEMENTS // logits.shape[1])
+        for start in range(0, len(targets), rows):
+            part = slice(start, start + rows)
+            index, weight = targets[part, None], weights[part]
+            log_probabilities = torch.log_softmax(logits[part].float(), dim=-1)
+            total -= (log_probabilities.gather(1, index)[:, 0] * weight).sum()
+            if gradient is not None:
+                # d loss / d logits = weight * (softmax - one-hot)
+                slope = log_probabilities.exp_()
+                slope.scatter_add_(1, index, -torch.ones_like(index, dtype=slope.dtype))
+                gradient[part] = slope.mul_(weight[:, None])
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, None, None]:
+        """Return the gradient made before, times that of the scalar."""
+        (gradient,) = ctx.saved_tensors
+        return (None if gradient is None else gradient.mul_(outer[0].to(gradient.dtype))), None, None
+
+
+def weighted_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return sum(weights * cross entropy), computed in fp32 whatever the dtype of the logits: a scalar, fp32.
+
+    Its backward pass may run once.
+
+    Args:
+        logits: [N, vocabulary].
+        targets: int64 [N].
+        weights: float32 [N].
+    """
+    result: torch.Tensor = _ChunkedCrossEntropy.apply(logits, targets, weights)
+    return result
 
 
 class AnswerLoss(nn.Module):
@@ -53,9 +101,7 @@ class AnswerLoss(nn.Module):
         weights: torch.Tensor,
     ) -> torch.Tensor:
         """Return sum(weights * cross entropy) over the targets: a scalar, fp32."""
-        logits = self.answer_logits(inputs, target_index)
-        losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-        return (losses * weights).sum()
+        return weighted_cross_entropy(self.answer_logits(inputs, target_index), targets, weights)
 
 
 def tensors(batch: MicroBatch, device: torch.device, weight_factor: float = 1.0) -> dict[str, Any]:
@@ -73,6 +119,8 @@ def tensors(batch: MicroBatch, device: torch.device, weight_factor: float = 1.0)
     inputs = {"input_ids": move(batch.input_ids)}
     if batch.attention_mask is not None:
         inputs["attention_mask"] = move(batch.attention_mask)
+    if batch.position_ids is not None:
+        inputs["position_ids"] = move(batch.position_ids)
     if batch.decoder_input_ids is not None:
         inputs["decoder_input_ids"] = move(batch.decoder_input_ids)
     return {

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecellm.training.batches import (
+    Limits,
     RowGroup,
     TrainingRow,
     collate,
@@ -70,23 +71,36 @@ def test_validation_rows_come_in_file_order():
     assert np.concatenate([window.positions for window in windows]).tolist() == list(range(12))
 
 
+LIMITS = st.builds(Limits, st.integers(1, 9), st.none() | st.integers(1, 6000), is_packed=st.booleans())
+
+
 @settings(max_examples=200)
-@given(st.lists(st.integers(1, 2048), min_size=1, max_size=70), st.integers(1, 9), st.integers(1, 9))
-def test_dealing_loses_nothing_and_keeps_ranks_in_step(lengths, world_size, micro_batch_size):
-    dealt = deal(lengths, world_size=world_size, micro_batch_size=micro_batch_size)
+@given(st.lists(st.integers(1, 2048), min_size=1, max_size=70), st.integers(1, 9), LIMITS)
+def test_dealing_loses_nothing_and_keeps_ranks_in_step_and_limits(lengths, world_size, limits):
+    dealt = deal(lengths, world_size=world_size, limits=limits)
     assert len(dealt) == world_size
     assert len({len(rank) for rank in dealt}) == 1
-    assert all(len(part) <= micro_batch_size for rank in dealt for part in rank)
-    assert Counter(i for rank in dealt for part in rank for i in part) == Counter(range(len(lengths)))
-    assert len(dealt[0]) == -(-len(lengths) // (world_size * micro_batch_size))
+    parts = [part for rank in dealt for part in rank]
+    assert Counter(i for part in parts for i in part) == Counter(range(len(lengths)))
+    assert all(len(part) <= limits.num_samples for part in parts)
+    for part in parts:
+        own = [lengths[i] for i in part]
+        positions = sum(own) if limits.is_packed else len(own) * max(own, default=0)
+        assert len(part) <= 1 or limits.num_tokens is None or positions <= limits.num_tokens
+    if limits.num_tokens is None:
+        assert len(dealt[0]) == -(-len(lengths) // (world_size * limits.num_samples))
 
 
 def test_ranks_get_like_amounts_and_micro_batches_like_lengths():
     lengths = np.random.default_rng(0).integers(20, 2000, size=128).tolist()
-    dealt = deal(lengths, world_size=4, micro_batch_size=8)
-    work = [sum(len(part) * max(lengths[i] for i in part) for part in rank) for rank in dealt]
-    assert max(work) < 1.1 * min(work)
-    assert sum(work) < 1.1 * sum(lengths)
+    for limits in (Limits(8), Limits(64, 8192), Limits(64, 8192, is_packed=True)):
+        dealt = deal(lengths, world_size=4, limits=limits)
+        work = [sum(limits.positions([lengths[i] for i in part]) for part in rank) for rank in dealt]
+        assert max(work) < 1.1 * min(work), limits
+        assert sum(work) < 1.1 * sum(lengths)
+        assert sum(work) == sum(lengths) or not limits.is_packed
+        parts = [limits.positions([lengths[i] for i in part]) for rank in dealt for part in rank]
+        assert limits.num_tokens is None or max(parts) < 1.6 * min(parts), "none is a small remainder"
 
 
 def test_the_batch_is_the_same_whatever_the_ranks_and_the_micro_batch_size():
@@ -94,7 +108,7 @@ def test_the_batch_is_the_same_whatever_the_ranks_and_the_micro_batch_size():
     weights = token_weights(batch, "sample")
     for world_size in (1, 2, 3, 20):
         for size in (1, 4, 16):
-            dealt = deal([row.num_tokens for row in batch], world_size=world_size, micro_batch_size=size)
+            dealt = deal([row.num_tokens for row in batch], world_size=world_size, limits=Limits(size))
             seen = Counter()
             for rank in dealt:
                 for rows, arrays in micro_batches(batch, weights, rank, pad_token_id=0, decoder_start_token_id=None):
@@ -140,7 +154,7 @@ def test_sequence_to_sequence_answers_are_shifted_for_the_decoder():
 
 def test_padding_share_counts_what_is_computed():
     rows = training_rows(5)
-    dealt = deal([row.num_tokens for row in rows], world_size=2, micro_batch_size=2)
+    dealt = deal([row.num_tokens for row in rows], world_size=2, limits=Limits(2))
     tokens, positions = padding_share(rows, dealt)
     computed = [
         arrays.num_positions

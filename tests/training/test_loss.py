@@ -5,6 +5,7 @@ from test_batches import training_rows
 from torch.nn.functional import cross_entropy
 
 from ecellm.config import LoraSettings
+from ecellm.training import loss
 from ecellm.training.batches import collate, token_weights
 from ecellm.training.loss import AnswerLoss, tensors
 from ecellm.training.model import add_adapters, load_base, special_tokens
@@ -48,13 +49,13 @@ def test_a_padded_batch_is_the_sum_of_its_samples(kind, adapters, request):
     assert answer_losses(model, rows[0]) == expected[0]
     for normalization in ("sample", "token"):
         batch = collate(rows, token_weights(rows, normalization), pad_token_id=pad, decoder_start_token_id=start)
-        loss = module(**tensors(batch, torch.device("cpu")))
+        value = module(**tensors(batch, torch.device("cpu")))
         if normalization == "sample":
             reference = expected.mean()
         else:
             counts = torch.tensor([row.num_answer_tokens for row in rows])
             reference = (expected * counts).sum() / counts.sum()
-        assert loss.item() == pytest.approx(reference.item(), abs=1e-5)
+        assert value.item() == pytest.approx(reference.item(), abs=1e-5)
 
 
 def test_adapters_on_the_output_layer_take_part(llama):
@@ -94,3 +95,21 @@ def test_gradients_of_micro_batches_add_up(llama):
         return model.model.layers[0].mlp.up_proj.weight.grad
 
     assert torch.allclose(gradient([range(6)]), gradient([[0, 5], [1], [2, 3, 4]]), atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_chunked_loss_and_its_gradient_are_pytorch_s(dtype, monkeypatch):
+    monkeypatch.setattr(loss, "_CHUNK_ELEMENTS", 3 * 50)  # three rows at a time
+    generator = torch.Generator().manual_seed(1)
+    logits = (4 * torch.randn(11, 50, generator=generator)).to(dtype).requires_grad_()
+    targets = torch.randint(50, (11,), generator=generator)
+    weights = torch.rand(11, generator=generator)
+    ours = loss.weighted_cross_entropy(logits, targets, weights)
+    (gradient,) = torch.autograd.grad(3 * ours, logits)
+    other = logits.detach().float().requires_grad_()
+    expected = (cross_entropy(other, targets, reduction="none") * weights).sum()
+    assert ours.dtype == torch.float32
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-6)
+    (reference,) = torch.autograd.grad(3 * expected, other)
+    assert gradient.dtype == dtype
+    assert torch.allclose(gradient.float(), reference, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-6)
