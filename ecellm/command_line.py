@@ -18,11 +18,13 @@ from pydantic import BaseModel
 
 from ecellm.config import ClusterConfig
 from ecellm.errors import InputError, OutputHeldError, find_cause
+from ecellm.presets import preset_of
 from ecellm.ray_session import connected
 from ecellm.recipe import load_config
 from ecellm.redaction import redacted, redacted_text
 from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
 
+logger = logging.getLogger(__name__)
 EXIT_DONE, EXIT_OTHER, EXIT_BAD_INPUT, EXIT_HELD = 0, 1, 2, 3
 Config = TypeVar("Config", bound=ClusterConfig)
 
@@ -35,8 +37,10 @@ def main(stage: Stage[Any], arguments: Sequence[str] | None = None) -> int:
         if dry_run:
             print_plan(planned)
             check_plan(planned)
-        else:
-            carry_out(planned)
+            return
+        if preset := preset_of(config):
+            logger.info("%s: preset: %s", stage.job, preset.name)
+        carry_out(planned)
 
     return run_job(stage.job, stage.config_class, work, arguments)
 
@@ -128,9 +132,11 @@ def _last_line(code: int, reason: str) -> int:
 
 
 def print_plan(planned: Plan[Any]) -> None:
-    """Print config, inputs, output, fingerprint and what a run would do."""
+    """Print config, preset, inputs, output, fingerprint and what a run would do."""
     config = redacted(planned.config.model_dump(mode="json"))
     sys.stdout.write(yaml.safe_dump({planned.stage.job: config}, sort_keys=False, allow_unicode=True))
+    if preset := preset_of(planned.config):
+        sys.stdout.write(f"preset: {preset.name}\n")
     for name, path in planned.stage.inputs(planned.config).items():
         sys.stdout.write(f"input {name}: {redacted_text(path)} (fingerprint {planned.identity['inputs'][name][:19]})\n")
     sys.stdout.write(f"output: {planned.output_dir}: {planned.state}\n")

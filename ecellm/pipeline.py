@@ -9,6 +9,9 @@
 
 A stage's output lies in `output_dir/<stage name>` unless its config says otherwise. The pipeline keeps no state of its
 own: each stage has its manifest, and a stage whose inputs or config changed is refused or, with overwrite, made anew.
+
+A stage that names a base model has its preset's values below those of the recipe; a stage that is handed a tuned model
+has those of the model that was tuned.
 """
 
 import difflib
@@ -17,11 +20,16 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from textwrap import indent
 from typing import Any
 
-from ecellm.config import JobConfig, PipelineConfig
+import yaml
+
+from ecellm.config import FinetuneConfig, JobConfig, PipelineConfig
 from ecellm.errors import InputError
+from ecellm.presets import Preset, find_preset, named_model, with_preset
 from ecellm.recipe import validate
+from ecellm.redaction import redacted
 from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
 from ecellm.storage import absolute, join
 
@@ -49,11 +57,19 @@ _COMMON = ("seed", "storage", "ray", "overwrite")
 
 @dataclass(frozen=True)
 class Node:
-    """One stage of a pipeline with its validated config."""
+    """One stage of a pipeline with its validated config.
+
+    Attributes:
+        name: its name in the recipe.
+        stage: the job.
+        config: the job's config.
+        preset: the preset whose values are in the config, None for none.
+    """
 
     name: str
     stage: Stage[Any]
     config: JobConfig
+    preset: Preset | None
 
     @property
     def output_dir(self) -> str:
@@ -87,7 +103,19 @@ def _node(name: str, config: PipelineConfig, stage: Stage[Any], done: Mapping[st
         values.setdefault("model", config.defaults["base_model"])  # what answers before tuning
     for need in spec.needs:
         _wire(name, spec.job, done[need], values)
-    return Node(name, stage, validate(stage.config_class, values | spec.config, f"stages.{name}.config"))
+    values |= spec.config
+    preset = _preset(named_model(stage.config_class, values), done)
+    values = with_preset(stage.config_class, values, preset)
+    return Node(name, stage, validate(stage.config_class, values, f"stages.{name}.config"), preset)
+
+
+def _preset(model: str | None, done: Mapping[str, Node]) -> Preset | None:
+    """Return the preset of a model; that of the model it was tuned from if a stage of this pipeline makes it."""
+    directory = (model or "").rstrip("/").rpartition("/")[0]
+    for node in done.values():
+        if isinstance(node.config, FinetuneConfig) and directory in {node.config.output_dir, node.output_dir}:
+            return node.preset
+    return find_preset(model)
 
 
 def _wire(name: str, job: str, source: Node, values: dict[str, Any]) -> None:
@@ -108,9 +136,10 @@ def _wire(name: str, job: str, source: Node, values: dict[str, Any]) -> None:
 
 def _model_of(source: Node) -> dict[str, str]:
     """Return predict's fields for a tuned model: base and adapter, or the full model."""
-    tuned = source.config.model_dump()
-    if tuned["method"] == "lora":
-        return {"model": tuned["base_model"], "adapter": join(source.output_dir, "adapter")}
+    tuned = source.config
+    assert isinstance(tuned, FinetuneConfig)
+    if tuned.uses_adapters:
+        return {"model": tuned.base_model, "adapter": join(source.output_dir, "adapter")}
     return {"model": join(source.output_dir, "model")}
 
 
@@ -130,7 +159,8 @@ def run_pipeline(config: PipelineConfig, load_stage: LoadStage, *, dry_run: bool
         if dry_run:
             _show(node, made, planned)
             continue
-        logger.info("pipeline: stage %d of %d, %s (%s)", number, len(nodes), node.name, node.stage.job)
+        preset = f", preset: {node.preset.name}" if node.preset else ""
+        logger.info("pipeline: stage %d of %d, %s (%s)%s", number, len(nodes), node.name, node.stage.job, preset)
         carry_out(made)
 
 
@@ -143,8 +173,12 @@ def _check_defaults(config: PipelineConfig, fields: set[str]) -> None:
 
 
 def _show(node: Node, made: Plan[Any], planned: Mapping[str, str]) -> None:
-    """Print one stage of a dry run; check it as far as its inputs are there."""
+    """Print one stage of a dry run with its config; check it as far as its inputs are there."""
     sys.stdout.write(f"{node.name} ({node.stage.job}) -> {made.output_dir}: {made.state}\n")
+    config = redacted(node.config.model_dump(mode="json", exclude={"storage", "ray"}))
+    sys.stdout.write(indent(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "  "))
+    if node.preset:
+        sys.stdout.write(f"  preset: {node.preset.name}\n")
     sys.stdout.write(f"  fingerprint {made.fingerprint}\n")
     waits = [n for n, path in node.stage.inputs(node.config).items() if _is_planned(path, planned, made.storage)]
     if waits:

@@ -1,4 +1,4 @@
-"""Reading a recipe: one YAML file, then dotted overrides, checked against a config model.
+"""Reading a recipe: one YAML file, then dotted overrides, over the model's preset, checked against a config model.
 
 A mistake ends in one message that says which key, what was given, and the nearest key that exists.
 """
@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ecellm.errors import InputError
+from ecellm.presets import find_preset, named_model, with_preset
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -19,13 +20,16 @@ Config = TypeVar("Config", bound=BaseModel)
 def load_config(config_class: type[Config], recipe: str | None, overrides: Sequence[str]) -> Config:
     """Read `recipe` (a YAML path, or None), apply `overrides` (`a.b=value`, value in YAML) and validate.
 
+    What neither of them says comes from the preset of the model that they name, then from the config's own defaults.
+
     Raises:
         InputError: file or override is malformed, a key is unknown, or a value does not fit.
     """
     values = read_yaml(recipe) if recipe else {}
     for override in overrides:
         apply_override(values, override)
-    return validate(config_class, values, recipe or "the command line")
+    preset = find_preset(named_model(config_class, values))
+    return validate(config_class, with_preset(config_class, values, preset), recipe or "the command line")
 
 
 def read_yaml(path: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ that pyarrow and pandas infer from Hive directories, so the copy inside the file
 
 import pyarrow as pa
 
-CONTRACT_VERSION = "1"
+CONTRACT_VERSION = "2"
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -214,6 +214,13 @@ TRAINING_LOG = _schema(
         ("grad_norm", pa.float64(), "before clipping; null for val"),
         ("tokens_per_second", pa.float64(), "real tokens (no padding), all workers; null for val"),
         ("padding_share", pa.float64(), "share of computed positions that are padding; null for val"),
+        ("mfu", pa.float64(), "share of the GPUs' peak that the model's FLOPs take; null for val or an unknown peak"),
+        ("memory_gib", pa.float64(), "of the fullest worker: GPU memory at most, else its process; null for val"),
+        (
+            "scores",
+            pa.map_(pa.string(), pa.float64()),
+            "val: accuracy of generated answers by task; null without any",
+        ),
         ("seconds", pa.float64(), "since training began, earlier attempts included"),
     ],
 )

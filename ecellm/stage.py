@@ -70,7 +70,7 @@ class Stage(Generic[ConfigT]):
         version: raised when the stage's output changes for the same config.
         config_class: its config model.
         inputs: maps the config to its inputs, name -> path or model name.
-        check: raises InputError for whatever can be known to fail before work starts.
+        check: raises InputError for whatever can be known to fail before work starts; returns lines to show the user.
         run: does the work; may be called again after it was killed, and then goes on.
         fingerprint_input: how an input is fingerprinted: (storage, config, name, path) -> fingerprint.
     """
@@ -79,7 +79,7 @@ class Stage(Generic[ConfigT]):
     version: int
     config_class: type[ConfigT]
     inputs: Callable[[ConfigT], dict[str, str]]
-    check: Callable[[ConfigT, Storage], None]
+    check: Callable[[ConfigT, Storage], tuple[str, ...]]
     run: Callable[[Run[ConfigT]], Outcome]
     fingerprint_input: Callable[[Storage, ConfigT, str, str], str] = lambda storage, _config, _name, path: (
         fingerprint_input(storage, path)
@@ -143,6 +143,8 @@ def _planned_fingerprint(planned: Mapping[str, str], path: str) -> str | None:
 def check_plan(planned: Plan[Any]) -> None:
     """Run every check that comes before the work: a refusal costs nothing and comes first, then the stage's own.
 
+    What the stage's check learned is logged.
+
     Raises:
         InputError: the directory holds something else or the job's own input, or the stage's check fails.
         OutputHeldError: another run is at work there.
@@ -153,7 +155,8 @@ def check_plan(planned: Plan[Any]) -> None:
     refuse_if_occupied(planned.storage, planned.output_dir, planned.identity, overwrite=planned.config.overwrite)
     refuse_if_held(planned.storage, planned.output_dir)
     if planned.state != OutputState.DONE:
-        planned.stage.check(planned.config, planned.storage)
+        for line in planned.stage.check(planned.config, planned.storage):
+            logger.info("%s: %s", planned.stage.job, line)
 
 
 def carry_out(planned: Plan[Any]) -> None:

@@ -1,21 +1,25 @@
 """All stages of the suite by job name, and the one place where tasks, training and inference meet.
 
-Inference knows nothing of tasks: `answer_space` tells it what a row's answer may be. A stage is imported only when it
+Inference and training know nothing of tasks: `answer_space` tells the one what a row's answer may be,
+`share_right_of_rows` the other how many answers are right. A stage is imported only when it
 is asked for: a driver that ingests data must not load torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecellm.stage import Stage
 from ecellm.tasks import find_task
+from ecellm.tasks.quick_score import share_right
+
+if TYPE_CHECKING:
+    from ecellm.training.batches import TrainingRow
 
 _MODULES = {
     "build": "ecellm.dataset.build",
     "ingest": "ecellm.dataset.ingest",
     "preprocess": "ecellm.prompts.preprocess",
-    "finetune": "ecellm.training.finetune",
     "evaluate": "ecellm.evaluation.evaluate",
 }
 _MAX_NEW_TOKENS_OF_OTHER_TASKS = 100  # the paper's limit, for tasks of the users' own
@@ -31,8 +35,19 @@ def load_stage(job: str) -> Stage[Any]:
         from ecellm.inference.predict import make_stage
 
         return make_stage(answer_space)
+    if job == "finetune":
+        from ecellm.training import finetune
+
+        return finetune.make_stage(share_right_of_rows)
     stage: Stage[Any] = import_module(_MODULES[job]).STAGE
     return stage
+
+
+def share_right_of_rows(
+    rows: Sequence["TrainingRow"], references: Sequence[str], answers: Sequence[str]
+) -> dict[str, float]:
+    """Return the share of right answers to some training rows by short task name."""
+    return share_right([row.task for row in rows], [row.setting for row in rows], references, answers)
 
 
 def answer_space(row: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, int]:

@@ -9,25 +9,48 @@ from ecellm.stages import load_stage
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "jobs" / "recipes").rglob("*.yaml"))
+# Recipes that a preset completes: its name, and workers.
+WITH_PRESET = {
+    "ecellm_l": ("llama-2-13b-chat", 8),
+    "ecellm_m": ("mistral-7b-instruct-v0.2", 8),
+    "ecellm_s": ("phi-2", 4),
+    "flan_t5_xl": ("flan-t5-xl", 4),
+    "flan_t5_xxl": ("flan-t5-xxl", 8),
+    "gemma3_1b": ("gemma-3-1b-it", 1),
+    "llama2_7b": ("llama-2-7b-chat", 8),
+    "llama3_2_3b": ("llama-3.2-3b-instruct", 4),
+    "qwen3_0_6b": ("qwen3-0.6b", 1),
+    "qwen3_8b_qlora": ("qwen3-8b", 1),
+}
 
 
 def test_all_recipes_are_tested():
     assert [path.name for path in RECIPES] == [
         "demo.yaml",
+        "ecellm_l.yaml",
+        "ecellm_m.yaml",
+        "ecellm_s.yaml",
         "ecinstruct.yaml",
         "ecinstruct_clean.yaml",
+        "flan_t5_xl.yaml",
+        "flan_t5_xxl.yaml",
+        "gemma3_1b.yaml",
+        "llama2_7b.yaml",
+        "llama3_2_3b.yaml",
         "pm_gemma270m.yaml",
+        "qwen3_0_6b.yaml",
+        "qwen3_8b_qlora.yaml",
     ]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_a_recipe_is_valid(path):
-    """Whatever a recipe leaves to the command line (raw_dir) is given there."""
+    """Whatever a recipe leaves to the command line (raw_dir, release) is given there."""
     if "stages" not in read_yaml(str(path)):
         config = load_config(BuildConfig, str(path), ["raw_dir=raw"])
         assert config.sizes.train == 10_000
         return
-    config = load_config(PipelineConfig, str(path), ["defaults.raw_dir=raw"])
+    config = load_config(PipelineConfig, str(path), ["defaults.raw_dir=raw", "defaults.release=dataset.json"])
     nodes = resolve(config, load_stage)
     assert {node.name for node in nodes} == set(config.stages)
 
@@ -48,3 +71,25 @@ def test_the_two_builds_of_ecinstruct_differ_in_leakage_alone():
     )
     assert (reports.leakage, cleans.leakage) == ("report", "drop")
     assert reports.model_copy(update={"leakage": "drop"}) == cleans
+
+
+@pytest.mark.parametrize("name", WITH_PRESET)
+def test_a_recipe_for_gpus_is_completed_by_its_preset(name):
+    path = ROOT / "jobs" / "recipes" / f"{name}.yaml"
+    assert "# Never run here: needs GPUs" in path.read_text(encoding="utf-8")
+    config = load_config(PipelineConfig, str(path), ["defaults.release=dataset.json"])
+    made = {node.name: node for node in resolve(config, load_stage)}
+    preset, num_workers = WITH_PRESET[name]
+    assert {made[stage].preset.name for stage in ("rows", "tuned", "answers")} == {preset}
+    assert made["rows"].config.prompt_format == made["answers"].config.prompt_format
+    tuned = made["tuned"].config
+    assert (tuned.use_gpu, tuned.num_workers) == (True, num_workers)
+    assert tuned.method == ("qlora" if name.endswith("qlora") else "lora")
+    assert made["answers"].config.adapter.endswith(f"/runs/{name}/tuned/adapter")
+
+
+def test_recipes_without_a_preset_are_as_they_were():
+    others = {path.stem for path in RECIPES} - set(WITH_PRESET)
+    for name in others - {"ecinstruct", "ecinstruct_clean"}:
+        config = load_config(PipelineConfig, str(ROOT / "jobs" / "recipes" / f"{name}.yaml"), ["defaults.raw_dir=raw"])
+        assert {node.preset for node in resolve(config, load_stage)} == {None}

@@ -158,6 +158,11 @@ class FinetuneConfig(JobConfig):
             raise ValueError(f"min_workers={self.min_workers} is more than num_workers={self.num_workers}")
         return self
 
+    @property
+    def uses_adapters(self) -> bool:
+        """Whether LoRA adapters are trained, the base model's weights staying as they are."""
+        return self.method != "full"
+
 
 class PredictConfig(PromptConfig):
     """`python -m jobs.predict`: answers to test samples."""

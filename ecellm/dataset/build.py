@@ -140,7 +140,7 @@ def _catalogue(config: BuildConfig, storage: Storage) -> dict[str, Instructions]
     return {name: catalogue[task_named(name).short_name] for name in _tasks(config)}
 
 
-def _check(config: BuildConfig, storage: Storage) -> None:
+def _check(config: BuildConfig, storage: Storage) -> tuple[str, ...]:
     _catalogue(config, storage)
     by_task_name(config.task_sizes, "task_sizes")
     for name in config.categories:
@@ -152,6 +152,7 @@ def _check(config: BuildConfig, storage: Storage) -> None:
         for task in _tasks(config)
     ]
     ray.get(looks)
+    return ()
 
 
 def _context(run: Run[BuildConfig]) -> Context:

@@ -40,13 +40,14 @@ def _inputs(config: IngestConfig) -> dict[str, str]:
     return inputs
 
 
-def _check(config: IngestConfig, storage: Storage) -> None:
+def _check(config: IngestConfig, storage: Storage) -> tuple[str, ...]:
     for path in _inputs(config).values():
         if storage.is_dir(path):
             raise InputError(f"{path} is a directory: name the file itself")
     if config.qpr_labels:
         read_qpr_labels(storage, absolute(config.qpr_labels))
     ray.get(ray.remote(check_ends).remote(storage, absolute(config.release)))
+    return ()
 
 
 def _run(run: Run[IngestConfig]) -> Outcome:

@@ -39,7 +39,7 @@ def _sample_files(storage: Storage, samples_dir: str) -> SampleFiles:
     return files
 
 
-def _check(config: EvaluateConfig, storage: Storage) -> None:
+def _check(config: EvaluateConfig, storage: Storage) -> tuple[str, ...]:
     """Raise `InputError` unless all predictions are distinct runs over these samples."""
     samples = _sample_files(storage, absolute(config.samples_dir))
     directory_of: dict[str, str] = {}
@@ -51,6 +51,7 @@ def _check(config: EvaluateConfig, storage: Storage) -> None:
                     raise InputError(f"{directory_of[run_id]} and {directory} hold the same run, {run_id}")
     if len(set(map(absolute, config.all_predictions))) < len(config.all_predictions):
         raise InputError("a predictions directory is given twice")
+    return ()
 
 
 def make_shards(

@@ -6,7 +6,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ecellm.evaluation.curves import LossPlot
 from ecellm.evaluation.floors import ROLE, place_of
 from ecellm.evaluation.headline import (
     HeadlineRow,
@@ -19,6 +18,7 @@ from ecellm.evaluation.headline import (
     setting_label,
 )
 from ecellm.evaluation.metric_rows import MetricRow
+from ecellm.loss_curve import LossPlot, draw, legend
 from ecellm.tasks import find_task
 
 _TEMPLATE = "report.html"
@@ -187,6 +187,8 @@ def render(
         ],
         setting_label=setting_label,
         plots=plots,
+        legend=legend,
+        draw=draw,
         notes=_notes(rows),
     )
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 from ecellm.config import StorageConfig
 from ecellm.dataset.partitions import part_name
 from ecellm.evaluation.answered import list_predictions, read_columns
-from ecellm.evaluation.curves import LossPlot, loss_plot
 from ecellm.evaluation.headline import HeadlineRow, headline_rows, summary_lines
 from ecellm.evaluation.report import RunInfo, render
 from ecellm.evaluation.score_shard import model_name
+from ecellm.loss_curve import LossPlot, loss_plot
 from ecellm.schema import COMPARISONS, METRICS
 from ecellm.storage import Storage, join
 
@@ -89,6 +89,6 @@ def _loss_plots(storage: Storage, directories: Sequence[str]) -> list[LossPlot]:
     plots = []
     for directory, label in zip(directories, short_names(directories), strict=True):
         files = storage.list_files(join(directory, "training_log", "data"), ".parquet")
-        log = read_columns(storage, files, ["step", "kind", "loss"]).to_pylist() if files else []
+        log = read_columns(storage, files, ["step", "kind", "loss", "learning_rate"]).to_pylist() if files else []
         plots.append(loss_plot(label, log))
     return [plot for plot in plots if plot is not None]

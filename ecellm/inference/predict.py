@@ -45,7 +45,7 @@ def _inputs(config: PredictConfig) -> dict[str, str]:
     return inputs
 
 
-def _check(config: PredictConfig, storage: Storage) -> None:
+def _check(config: PredictConfig, storage: Storage) -> tuple[str, ...]:
     list_partitions(
         storage, absolute(config.samples_dir), settings=config.settings, splits=(config.split,), tasks=config.tasks
     )
@@ -58,6 +58,7 @@ def _check(config: PredictConfig, storage: Storage) -> None:
             advice="set use_gpu=false" if config.use_gpu else "lower cpus_per_actor",
         )
         ray.get(ray.remote(_check_model).remote(config))
+    return ()
 
 
 def _check_model(config: PredictConfig) -> None:

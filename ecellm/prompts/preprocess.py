@@ -41,13 +41,14 @@ def _inputs(config: PreprocessConfig) -> dict[str, str]:
     return {"samples_dir": absolute(config.samples_dir), "base_model": locate(config.base_model)}
 
 
-def _check(config: PreprocessConfig, storage: Storage) -> None:
+def _check(config: PreprocessConfig, storage: Storage) -> tuple[str, ...]:
     """List the samples, and load the tokenizer where the work will be done: on a node, not in the driver."""
     list_partitions(
         storage, absolute(config.samples_dir), settings=config.settings, splits=("train",), tasks=config.tasks
     )
     ray.get(ray.remote(_describe_tokenizer).remote(config))
     ray.get(ray.remote(_plan).remote(config.model_dump_json()))
+    return ()
 
 
 def _describe_tokenizer(config: PreprocessConfig) -> dict[str, Any]:

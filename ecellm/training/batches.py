@@ -55,6 +55,8 @@ class TrainingRow:
         input_ids: prompt, answer and end token; for sequence-to-sequence models the prompt alone.
         labels: answer and end token of a sequence-to-sequence model, else None.
         num_prompt_tokens: how many of `input_ids` are the prompt.
+        task: canonical name.
+        setting: one of the eight.
     """
 
     position: int
@@ -62,6 +64,18 @@ class TrainingRow:
     input_ids: Int32Array
     labels: Int32Array | None
     num_prompt_tokens: int
+    task: str = ""
+    setting: str = ""
+
+    @property
+    def prompt_ids(self) -> Int32Array:
+        """The tokens of the prompt."""
+        return self.input_ids if self.labels is not None else self.input_ids[: self.num_prompt_tokens]
+
+    @property
+    def answer_ids(self) -> Int32Array:
+        """The tokens that are predicted: the answer and its end."""
+        return self.input_ids[self.first_target :] if self.labels is None else self.labels
 
     @property
     def first_target(self) -> int:

@@ -1,35 +1,36 @@
 """Checkpoints: what a run needs to go on, independent of the number of workers and of the ZeRO stage.
 
-    weights.safetensors     trainable parameters (adapter, or all weights), fp32, by name
-    moments.safetensors     AdamW's two moments, fp32
-    state.json              step, seconds, best validation so far
-    log.parquet             the training log until here
+    tensors-00000-of-00002.safetensors    trainable parameters and AdamW's two moments, fp32, whole, by name;
+    tensors-00001-of-00002.safetensors    each in the shard of one rank
+    state.json                            step, seconds, best validation so far, number of shards
+    log.parquet                           the training log until here
 
 The rest is a function of these and the config: the learning rate of the step, the batches of (seed, epoch, step), and
-the random numbers of dropout, which are seeded anew at each step by (seed, step, rank). All tensors are gathered on
-rank 0, which takes 12 bytes of host memory a trainable parameter: nothing for adapters, 84 GB for 7B full.
+the random numbers of dropout, which are seeded anew at each step by (seed, step, rank). Parameters are shared out over
+ranks by size, so that a rank holds and writes 12 bytes of host memory a trainable parameter, divided by the ranks; on
+the way back one tensor at a time is read, by any number of ranks.
 """
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from ecellm.errors import InputError
 from ecellm.schema import TRAINING_LOG
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BEST_DIRECTORY = "best"
-WEIGHTS_NAME, _MOMENTS_NAME, _STATE_NAME, _LOG_NAME = (
-    "weights.safetensors",
-    "moments.safetensors",
-    "state.json",
-    "log.parquet",
-)
+WEIGHT = "weight"
+_STATE_NAME, _LOG_NAME = "state.json", "log.parquet"
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class Best:
     Attributes:
         step: after which step.
         loss: its loss.
-        weights: name of the file with the weights of then, in `best/` beside the checkpoints.
+        directory: name of the directory with the weights of then, in `best/` beside the checkpoints.
+        num_shards: files that these weights are in.
     """
 
     step: int
     loss: float
-    weights: str
+    directory: str
+    num_shards: int
 
 
 @dataclass(frozen=True)
@@ -55,75 +58,132 @@ class TrainingState:
         step: optimizer steps done.
         seconds: time spent on them, all attempts together.
         best: the best validation, None before the first.
+        is_stopped: whether early stopping ended the run.
     """
 
     step: int = 0
     seconds: float = 0.0
     best: Best | None = None
+    is_stopped: bool = False
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint in memory."""
+def owners(sizes: Mapping[str, int], num_shards: int) -> dict[str, int]:
+    """Return which shard holds each parameter, so that shards are about equally large.
 
-    state: TrainingState
-    weights: dict[str, torch.Tensor]
-    moments: dict[str, torch.Tensor]
-    log: list[dict[str, object]]
+    Args:
+        sizes: elements of each parameter by name.
+        num_shards: how many shards there are.
+    """
+    filled = [0] * num_shards
+    result = {}
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        shard = filled.index(min(filled))
+        filled[shard] += sizes[name]
+        result[name] = shard
+    return result
 
 
-def save_weights(weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Write tensors as safetensors."""
-    for name, tensor in weights.items():
+def label(name: str, key: str = WEIGHT) -> str:
+    """Return what a parameter's weight, or one of its moments, is called in a shard."""
+    return f"{key}/{name}"
+
+
+def shard_name(shard: int, num_shards: int) -> str:
+    """Return the file name of a shard."""
+    return f"tensors-{shard:05d}-of-{num_shards:05d}.safetensors"
+
+
+def save_shard(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a shard's tensors by label; there may be none."""
+    for name, tensor in tensors.items():
         assert tensor.numel() > 0, f"{name} is empty"
-    save_file(weights, path)
+    save_file(tensors, path)
 
 
-def save(checkpoint: Checkpoint, directory: Path) -> None:
-    """Write a checkpoint into a local directory."""
-    save_weights(checkpoint.weights, directory / WEIGHTS_NAME)
-    save_weights(checkpoint.moments, directory / _MOMENTS_NAME)
-    state = {"version": FORMAT_VERSION, **asdict(checkpoint.state)}
-    (directory / _STATE_NAME).write_text(json.dumps(state, indent=1))
-    pq.write_table(log_table(checkpoint.log), directory / _LOG_NAME)
+def save_state(state: TrainingState, log: Sequence[Mapping[str, object]], directory: Path, *, num_shards: int) -> None:
+    """Write all but the tensors into a local directory."""
+    values = {"version": FORMAT_VERSION, "num_shards": num_shards, **asdict(state)}
+    (directory / _STATE_NAME).write_text(json.dumps(values, indent=1))
+    pq.write_table(log_table(log), directory / _LOG_NAME)
 
 
-def load_state(directory: Path) -> TrainingState:
-    """Read where the run was.
+def load_state(directory: Path) -> tuple[TrainingState, int]:
+    """Read where the run was, and in how many shards its tensors are.
 
     Raises:
-        InputError: the checkpoint is of another version of the format.
+        InputError: the state is not there, cannot be read, or is of another version of the format.
     """
-    state = json.loads((directory / _STATE_NAME).read_text())
-    if state.pop("version") != FORMAT_VERSION:
-        raise InputError(f"{directory} was written by another version of ecellm: start anew with overwrite=true")
-    best = state.pop("best")
-    return TrainingState(**state, best=Best(**best) if best else None)
+    try:
+        values: dict[str, Any] = json.loads((directory / _STATE_NAME).read_text())
+        version = values.pop("version")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"the checkpoint {directory} has no readable {_STATE_NAME}: {_ADVICE}") from None
+    if version != FORMAT_VERSION:
+        raise InputError(f"the checkpoint {directory} was written by another version of ecellm: {_ADVICE}")
+    best, num_shards = values.pop("best"), values.pop("num_shards")
+    return TrainingState(**values, best=Best(**best) if best else None), num_shards
 
 
-def load(directory: Path) -> Checkpoint:
-    """Read a checkpoint from a local directory."""
-    return Checkpoint(
-        state=load_state(directory),
-        weights=load_file(directory / WEIGHTS_NAME),
-        moments=load_file(directory / _MOMENTS_NAME),
-        log=load_log(directory),
-    )
+_ADVICE = "to train from the beginning, remove the directory checkpoints/ of the output"
 
 
-def load_log(directory: Path) -> list[dict[str, object]]:
+class Tensors:
+    """The tensors of some shards by label, read one at a time."""
+
+    def __init__(self, files: Mapping[str, Any]) -> None:
+        self._files = files
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._files[name].get_tensor(name)
+        return tensor
+
+    def names(self, key: str = WEIGHT) -> list[str]:
+        """Return the parameters that have a weight, or a moment, sorted."""
+        return sorted(own.removeprefix(f"{key}/") for own in self._files if own.startswith(f"{key}/"))
+
+
+@contextmanager
+def open_tensors(directory: Path, num_shards: int) -> Iterator[Tensors]:
+    """Open the shards in a local directory.
+
+    Raises:
+        InputError: a shard is missing or damaged.
+    """
+    with ExitStack() as stack:
+        files: dict[str, Any] = {}
+        for shard in range(num_shards):
+            path = directory / shard_name(shard, num_shards)
+            try:
+                file = stack.enter_context(safe_open(path, framework="pt"))
+            except (OSError, SafetensorError) as error:
+                raise InputError(f"the checkpoint's {path} cannot be read ({error}): {_ADVICE}") from None
+            files |= dict.fromkeys(file.keys(), file)
+        yield Tensors(files)
+
+
+def load_log(directory: Path) -> list[dict[str, Any]]:
     """Read the training log of a checkpoint."""
     return pq.read_table(directory / _LOG_NAME).to_pylist()
 
 
-def log_table(rows: list[dict[str, object]]) -> pa.Table:
+def log_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
     """Return log rows as a table of the contract's schema."""
-    return pa.Table.from_pylist(rows, schema=TRAINING_LOG)
+    return pa.Table.from_pylist(list(rows), schema=TRAINING_LOG)
 
 
-def load_weights_into(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Set parameters by name; every name must be one of the model's."""
+def load_weights_into(model: torch.nn.Module, tensors: Tensors) -> None:
+    """Set the parameters that have a weight.
+
+    Raises:
+        InputError: a weight is of another model, or of another shape.
+    """
     parameters = dict(model.named_parameters())
     with torch.no_grad():
-        for name, value in weights.items():
+        for name in tensors.names():
+            value = tensors[label(name)]
+            if name not in parameters or parameters[name].shape != value.shape:
+                raise InputError(f"the checkpoint is of another model: {name} {tuple(value.shape)} does not fit")
             parameters[name].copy_(value)

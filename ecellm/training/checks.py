@@ -1,16 +1,25 @@
-"""What can be known to fail before training starts: rows, model, and whether the cluster has room for the workers."""
+"""What can be known to fail before training starts: rows, model, and whether the cluster has room for the workers.
+
+What is learned of model and rows on the way is handed back, for the estimate of what training will take.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
 
 from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.fingerprint import MANIFEST_NAME
 from ecellm.resources import check_room
 from ecellm.storage import Storage, join
+from ecellm.training.estimate import Facts, Lengths, gpu_memory_gib
 from ecellm.training.rows import INDEX_NAME, read_index, split_directory
+
+_GPU_WAIT_SECONDS = 60.0
 
 
 def check_resources(config: FinetuneConfig) -> None:
@@ -24,43 +33,63 @@ def check_resources(config: FinetuneConfig) -> None:
     )
 
 
-def check_model_and_rows(config: FinetuneConfig, storage: Storage, rows_dir: str, base_model: str) -> dict[str, Any]:
+def memory_of_a_gpu(config: FinetuneConfig) -> float | None:
+    """Return the GiB of a worker's GPU: as set, or else asked of one; None if none is there, or none is free soon."""
+    if not config.use_gpu or config.gpu_memory_gib is not None:
+        return config.gpu_memory_gib
+    if not ray.cluster_resources().get("GPU"):  # an autoscaler may bring some later
+        return None
+    asked = ray.remote(num_cpus=0, num_gpus=1, max_retries=0)(gpu_memory_gib).remote()
+    ready, _ = ray.wait([asked], timeout=_GPU_WAIT_SECONDS)
+    if not ready:
+        ray.cancel(asked, force=True)
+        return None
+    answer: float | None = ray.get(asked)
+    return answer
+
+
+def check_model_and_rows(config: FinetuneConfig, storage: Storage, rows_dir: str, base_model: str) -> Facts:
     """Check that model and rows belong together; runs on a node, as a task.
 
     Returns:
-        `num_train_rows`, `num_val_rows`.
+        What was learned of them.
 
     Raises:
         InputError: they do not, or one of them is missing.
     """
+    from ray._common.utils import get_system_memory  # knows a container's limit
+
+    from ecellm.training.model_size import measure
+
     index = read_index(storage, rows_dir, "train")
     if not index:
         raise InputError(
             f"{rows_dir} holds no training rows (no {split_directory(rows_dir, 'train')}/{INDEX_NAME}): "
             "rows_dir must be what preprocess wrote"
         )
-    model_config, tokenizer = _describe_model(config, storage, base_model)
+    model, tokenizer = _describe_model(config, storage, base_model)
     _check_tokenizer(storage, rows_dir, base_model, tokenizer)
-    validation = read_index(storage, rows_dir, "val")
-    for split, groups in (("train", index), ("val", validation)):
+    lengths = {"train": Lengths(), "val": Lengths()}
+    for split, groups in (("train", index), ("val", read_index(storage, rows_dir, "val"))):
         for name in sorted({group.file for group in groups}):
             path = join(split_directory(rows_dir, split), name)
-            _check_ids(storage, path, base_model, model_config)
-    return {
-        "num_train_rows": sum(group.num_rows for group in index),
-        "num_val_rows": sum(group.num_rows for group in validation),
-    }
+            lengths[split] += _check_ids(storage, path, base_model, model.config)
+    return Facts(measure(model, config), lengths["train"], get_system_memory())
 
 
 def _describe_model(config: FinetuneConfig, storage: Storage, base_model: str) -> tuple[Any, Any]:
+    """Return the model without its weights, and its tokenizer."""
     from transformers import AutoConfig
 
     from ecellm.models import local_model, require_weights
     from ecellm.prompts.tokenizer import load_tokenizer
+    from ecellm.training.model_size import empty_model
 
     path = local_model(base_model, config.base_model_revision, storage)
     require_weights(path)
-    model_config = AutoConfig.from_pretrained(path, revision=config.base_model_revision)
+    model_config = AutoConfig.from_pretrained(
+        path, revision=config.base_model_revision, trust_remote_code=config.trust_remote_code
+    )
     text_config = model_config.get_text_config()
     tied = getattr(text_config, "tie_word_embeddings", False) or getattr(model_config, "tie_word_embeddings", False)
     if tied and config.export_merged and "lm_head" in (config.lora.target_modules or ()):
@@ -68,19 +97,15 @@ def _describe_model(config: FinetuneConfig, storage: Storage, base_model: str) -
             f"{base_model} shares its output layer with its input embeddings, so an adapter on lm_head cannot be "
             "merged: leave lm_head out of lora.target_modules, or set export_merged=false"
         )
-    if config.method == "lora" and config.lora.target_modules:
-        _check_target_modules(model_config, config.lora.target_modules, base_model)
-    return model_config, load_tokenizer(base_model, config.base_model_revision, storage)
+    model = empty_model(model_config, config)
+    if config.uses_adapters and config.lora.target_modules:
+        _check_target_modules(model, config.lora.target_modules, base_model)
+    return model, load_tokenizer(base_model, config.base_model_revision, storage)
 
 
-def _check_target_modules(model_config: Any, targets: Sequence[str], base_model: str) -> None:
-    """Check that each target names a layer, on a model without weights."""
+def _check_target_modules(model: Any, targets: Sequence[str], base_model: str) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    kind = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
-    with torch.device("meta"):
-        model = kind.from_config(model_config)
     layers = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in layers):
@@ -102,12 +127,13 @@ def _check_tokenizer(storage: Storage, rows_dir: str, base_model: str, tokenizer
         )
 
 
-def _check_ids(storage: Storage, path: str, base_model: str, model_config: Any) -> None:
-    """Check one file's rows by row group, in bounded memory."""
+def _check_ids(storage: Storage, path: str, base_model: str, model_config: Any) -> Lengths:
+    """Check one file's rows by row group, in bounded memory; return their lengths."""
     vocab_size = model_config.get_text_config().vocab_size
+    lengths = Lengths()
     with storage.parquet_file(path) as file:
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=["input_ids", "labels"])
+            table = file.read_row_group(group, columns=["input_ids", "labels", "num_prompt_tokens"])
             has_labels = table["labels"].null_count < table.num_rows
             if has_labels != bool(model_config.is_encoder_decoder):
                 kinds = ("sequence-to-sequence", "causal")
@@ -120,3 +146,14 @@ def _check_ids(storage: Storage, path: str, base_model: str, model_config: Any) 
                         f"{path} holds token ids up to {int(np.max(ids))}, but {base_model} knows {vocab_size}: the "
                         "rows were tokenized for another model"
                     )
+            lengths += _lengths(table)
+    return lengths
+
+
+def _lengths(table: pa.Table) -> Lengths:
+    """Return the lengths of a table's rows, as `TrainingRow` has them."""
+    inputs, labels = (pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy() for name in ("input_ids", "labels"))
+    in_prompts = np.maximum(table["num_prompt_tokens"].to_numpy(), 1)
+    answers = labels if labels.any() else inputs - in_prompts
+    lengths = inputs + labels
+    return Lengths(len(lengths), int(lengths.sum()), int(lengths.max(initial=0)), int(answers.max(initial=0)))

@@ -9,18 +9,28 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from ecellm.config import FinetuneConfig
+from ecellm.errors import InputError
+from ecellm.training.checkpoint import WEIGHT, label
 from ecellm.training.deepspeed_config import deepspeed_config
 from ecellm.training.loss import AnswerLoss
 from ecellm.training.model import trainable_parameters
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class ReadsTensors(Protocol):
+    """Tensors by `checkpoint.label`, such as `checkpoint.Tensors` or a dict."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def __getitem__(self, name: str, /) -> torch.Tensor: ...
 
 
 def prepare_process(config: FinetuneConfig) -> torch.device:
@@ -61,7 +71,9 @@ class Engine:
     Attributes:
         module: the `AnswerLoss` that is trained.
         parameters: the trainable parameters by name.
-        num_trainable: how many numbers they hold.
+        sizes: how many numbers each of them holds, whole.
+        num_trainable: how many all hold.
+        is_sharded: whether weights are spread over ranks (ZeRO-3), so that every forward pass is a collective.
     """
 
     def __init__(self, model: nn.Module, config: FinetuneConfig, *, bf16: bool, device: torch.device) -> None:
@@ -69,9 +81,11 @@ class Engine:
         deepspeed = _start_deepspeed(on_gpu=on_gpu)
         self.module = AnswerLoss(model)
         self.parameters = trainable_parameters(model)
-        self.num_trainable = sum(parameter.numel() for parameter in self.parameters.values())
+        self.sizes = {name: parameter.numel() for name, parameter in self.parameters.items()}
+        self.num_trainable = sum(self.sizes.values())
         settings = deepspeed_config(config, bf16=bf16, on_gpu=on_gpu, num_trainable=self.num_trainable)
         self._stage = settings["zero_optimization"]["stage"]
+        self.is_sharded = self._stage == 3
         self._adamw = _adamw(list(self.parameters.values()), config)
         self._own_norm: torch.Tensor | None = None
         if not self._stage:
@@ -107,56 +121,65 @@ class Engine:
         norm = self._own_norm if not self._stage else self._engine.get_global_grad_norm()
         return float("nan") if norm is None else norm
 
-    def gather(self, *, keep: bool) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Return fp32 weights and optimizer moments by parameter name, on the CPU; a collective of all ranks.
+    def gather(self, owners: Mapping[str, int], *, with_moments: bool = True) -> dict[str, torch.Tensor]:
+        """Return this rank's share of the fp32 weights and moments, on the CPU; a collective of all ranks.
 
         Args:
-            keep: whether this rank wants them; the others take part and get empty dicts.
+            owners: which rank keeps each parameter, by name.
+            with_moments: whether the optimizer's moments are wanted too.
+
+        Returns:
+            Whole tensors by `checkpoint.label`.
         """
-        weights: dict[str, torch.Tensor] = {}
-        moments: dict[str, torch.Tensor] = {}
+        own_rank = torch.distributed.get_rank()
+        result: dict[str, torch.Tensor] = {}
         self._link_moments()
         for name, parameter in self.parameters.items():
-            for key in (None, *MOMENTS):
+            for key in (WEIGHT, *(MOMENTS if with_moments else ())):
                 value = self._full(parameter, key)
                 assert value.numel() > 0, f"{name} has no elements: its shards were not gathered"
-                if keep:
-                    target, label = (weights, name) if key is None else (moments, f"{key}/{name}")
-                    target[label] = value.detach().float().cpu().contiguous().clone()
-        return weights, moments
-
-    def weights(self, *, keep: bool) -> dict[str, torch.Tensor]:
-        """Return fp32 weights by parameter name, on the CPU; a collective of all ranks."""
-        result = {}
-        for name, parameter in self.parameters.items():
-            value = self._full(parameter, None)
-            if keep:
-                result[name] = value.detach().float().cpu().contiguous().clone()
+                if owners[name] == own_rank:
+                    result[label(name, key)] = value.detach().float().cpu().contiguous().clone()
         return result
 
-    def _full(self, parameter: nn.Parameter, key: str | None) -> torch.Tensor:
+    def _full(self, parameter: nn.Parameter, key: str) -> torch.Tensor:
         if not self._stage:
-            return parameter if key is None else self._adamw.state[parameter][key]
+            return parameter if key == WEIGHT else self._adamw.state[parameter][key]
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-        if key is None:
+        if key == WEIGHT:
             return safe_get_full_fp32_param(parameter)
         return safe_get_full_optimizer_state(parameter, key)
 
-    def restore(self, weights: dict[str, torch.Tensor], moments: dict[str, torch.Tensor], step: int) -> None:
-        """Put back what `gather` returned after optimizer step `step`.
+    def restore(self, tensors: ReadsTensors, step: int) -> None:
+        """Put back what all ranks' `gather` returned after optimizer step `step`, one tensor at a time.
 
-        The model must have been given `weights` before the engine was made: here only the fp32 masters are set.
+        Raises:
+            InputError: a parameter has no weight or no moments, or another shape: the checkpoint is of another model.
         """
-        assert set(weights) == set(self.parameters), "the checkpoint is of another model"
+        missing = [name for name in self.parameters for key in (WEIGHT, *MOMENTS) if label(name, key) not in tensors]
+        if missing:
+            raise InputError(f"the checkpoint is of another model: it has nothing, or not all, of {missing[0]}")
+        self._set_step(step)
+        for name, parameter in self.parameters.items():
+            for key in (WEIGHT, *MOMENTS):
+                value = tensors[label(name, key)]
+                if value.shape != getattr(parameter, "ds_shape", parameter.shape):
+                    raise InputError(f"the checkpoint is of another model: its {name} has shape {tuple(value.shape)}")
+                self._set(parameter, key, value)
+
+    def start_over(self, tensors: ReadsTensors) -> None:
+        """Put weights back and forget all steps: the optimizer is as it was before the first."""
+        self._set_step(0)
+        for name, parameter in self.parameters.items():
+            self._set(parameter, WEIGHT, tensors[label(name)])
+
+    def _set_step(self, step: int) -> None:
+        """Let the optimizer have done `step` steps, with moments of zero."""
         for flat in self._flat_parameters():
             zeros = {key: torch.zeros_like(flat) for key in MOMENTS}
             self._adamw.state[flat] = {"step": torch.tensor(float(step), device=flat.device), **zeros}
         self._link_moments()
-        for name, parameter in self.parameters.items():
-            self._set(parameter, None, weights[name])
-            for key in MOMENTS:
-                self._set(parameter, key, moments[f"{key}/{name}"])
 
     def _link_moments(self) -> None:
         """Let DeepSpeed find the moments of each parameter in the flat ones that the optimizer made.
@@ -176,22 +199,24 @@ class Engine:
             for group in self._adamw.param_groups:
                 yield from group["params"]
 
-    def _set(self, parameter: nn.Parameter, key: str | None, value: torch.Tensor) -> None:
+    def _set(self, parameter: nn.Parameter, key: str, value: torch.Tensor) -> None:
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
         with torch.no_grad():
             if not self._stage:
-                (parameter if key is None else self._adamw.state[parameter][key]).copy_(value)
+                (parameter if key == WEIGHT else self._adamw.state[parameter][key]).copy_(value)
             elif self._stage == 3:
                 self._set_shard(parameter, key, value)
-            elif key is None:
+            elif key == WEIGHT:
                 safe_set_full_fp32_param(parameter, value.to(parameter.device))
+                parameter.copy_(value)  # what is computed with; the above is the optimizer's copy
             else:
                 safe_set_full_optimizer_state(parameter, value.to(parameter.device), key)
 
-    def _set_shard(self, parameter: Any, key: str | None, value: torch.Tensor) -> None:
+    def _set_shard(self, parameter: Any, key: str, value: torch.Tensor) -> None:
         """Set this rank's shard of a ZeRO-3 parameter, which is padded to a multiple of the world size."""
         from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
+        from deepspeed.runtime.zero import GatheredParameters
 
         size = parameter.ds_tensor.numel()
         rank = torch.distributed.get_rank()
@@ -199,8 +224,11 @@ class Engine:
         part = value.flatten()[rank * size : (rank + 1) * size]
         shard[: len(part)] = part
         shard = shard.to(parameter.ds_tensor.device)
-        if key is None:
+        if key == WEIGHT:
             safe_set_local_fp32_param(parameter, shard)
+            with GatheredParameters([parameter], modifier_rank=0):
+                if rank == 0:
+                    parameter.copy_(value)
         else:
             safe_set_local_optimizer_state(parameter, shard, key)
 

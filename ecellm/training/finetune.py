@@ -10,6 +10,7 @@ The driver only schedules: checks and export are tasks, training is Ray Train wo
 """
 
 import logging
+from functools import partial
 from typing import Any
 
 import ray
@@ -21,10 +22,12 @@ from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.models import fingerprint_with_model, locate
 from ecellm.stage import Outcome, Run, Stage
-from ecellm.storage import Storage, absolute, is_local, join
-from ecellm.training.checks import check_model_and_rows, check_resources
+from ecellm.storage import Storage, absolute, is_local
+from ecellm.training.checks import check_model_and_rows, check_resources, memory_of_a_gpu
+from ecellm.training.estimate import Facts, describe, refuse_if_too_large
 from ecellm.training.export import Finished, finish
-from ecellm.training.loop import REFUSED, Job, train_worker
+from ecellm.training.job import EvaluateFn, Job
+from ecellm.training.loop import REFUSED, train_worker
 
 logger = logging.getLogger(__name__)
 RUN_NAME = "run"
@@ -34,26 +37,30 @@ def _inputs(config: FinetuneConfig) -> dict[str, str]:
     return {"rows_dir": absolute(config.rows_dir), "base_model": locate(config.base_model)}
 
 
-def _check(config: FinetuneConfig, storage: Storage) -> None:
+def _check(config: FinetuneConfig, storage: Storage) -> tuple[str, ...]:
     check_resources(config)
     inputs = _inputs(config)
     task = ray.remote(num_cpus=1, max_retries=0)(check_model_and_rows)
-    ray.get(task.remote(config, storage, inputs["rows_dir"], inputs["base_model"]))
+    facts: Facts = ray.get(task.remote(config, storage, inputs["rows_dir"], inputs["base_model"]))
+    gpu_gib = memory_of_a_gpu(config)
+    refuse_if_too_large(facts, config, gpu_gib)
+    return describe(facts, config, gpu_gib)
 
 
-def _run(run: Run[FinetuneConfig]) -> Outcome:
+def _run(run: Run[FinetuneConfig], evaluate_fn: EvaluateFn | None) -> Outcome:
     inputs = _inputs(run.config)
     job = Job(
         config=run.config,
         storage=run.storage,
         rows_dir=inputs["rows_dir"],
         base_model=inputs["base_model"],
-        checkpoints_dir=join(run.output_dir, "checkpoints"),
+        output_dir=run.output_dir,
+        evaluate_fn=evaluate_fn,
     )
     result = train(job)
     assert result.checkpoint is not None, "training ended without a checkpoint"
     task = ray.remote(num_cpus=1)(finish)
-    finished: Finished = ray.get(task.remote(job, result.checkpoint, run.output_dir))
+    finished: Finished = ray.get(task.remote(job, result.checkpoint))
     return _outcome(finished)
 
 
@@ -77,8 +84,9 @@ def train(job: Job) -> Result:
 
 
 def _scaling(config: FinetuneConfig) -> ScalingConfig:
+    elastic = config.min_workers is not None and config.min_workers < config.num_workers
     return ScalingConfig(
-        num_workers=config.num_workers,
+        num_workers=(config.min_workers, config.num_workers) if elastic else config.num_workers,
         use_gpu=config.use_gpu,
         resources_per_worker={"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})},
     )
@@ -109,17 +117,26 @@ def _outcome(finished: Finished) -> Outcome:
         details |= {"best_step": finished.best.step, "best_validation_loss": finished.best.loss}
     else:
         summary.append("no validation rows: the last step's model is exported")
+    if finished.is_stopped:
+        summary.append("stopped early: the validation loss got no better")
     summary.append(f"written: {', '.join(f'{name}/' for name in finished.written)}")
     details |= {"written": finished.written, "training_seconds": round(finished.seconds, 3)}
+    details |= {"is_stopped_early": finished.is_stopped}
     return Outcome(rows=len(finished.log), details=details, summary=tuple(summary))
 
 
-STAGE = Stage(
-    job="finetune",
-    version=1,
-    config_class=FinetuneConfig,
-    inputs=_inputs,
-    check=_check,
-    run=_run,
-    fingerprint_input=fingerprint_with_model("base_model"),
-)
+def make_stage(evaluate_fn: EvaluateFn | None) -> Stage[FinetuneConfig]:
+    """Return the stage.
+
+    Args:
+        evaluate_fn: scores answers to validation samples; None: the loss alone is looked at.
+    """
+    return Stage(
+        job="finetune",
+        version=2,
+        config_class=FinetuneConfig,
+        inputs=_inputs,
+        check=_check,
+        run=partial(_run, evaluate_fn=evaluate_fn),
+        fingerprint_input=fingerprint_with_model("base_model"),
+    )

@@ -10,8 +10,8 @@ depend on the rank: with dropout, runs of different numbers of workers differ.
 
 import dataclasses
 import logging
-import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +19,29 @@ import numpy as np
 import ray.train
 import torch
 
-from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError, find_cause
 from ecellm.models import local_model
-from ecellm.storage import Storage, join
+from ecellm.prompts.tokenizer import load_tokenizer
 from ecellm.training import checkpoint
-from ecellm.training.batches import Limits, TrainingRow, deal, micro_batches, padding_share, token_weights
-from ecellm.training.checkpoint import BEST_DIRECTORY, Best, TrainingState
+from ecellm.training.answers import answer, picked_positions
+from ecellm.training.batches import Limits, TrainingRow, padding_share, token_weights
+from ecellm.training.checkpoint import TrainingState
 from ecellm.training.engine import Engine, prepare_process
-from ecellm.training.loss import tensors
+from ecellm.training.example_view import marked_example
+from ecellm.training.flops import mfu, peak_flops
+from ecellm.training.job import Job
 from ecellm.training.model import build_model, special_tokens, uses_bf16
+from ecellm.training.passes import Passes
+from ecellm.training.preemption import PreemptionWatch
 from ecellm.training.progress import Progress
 from ecellm.training.rows import RowReader
+from ecellm.training.saving import Saver
 from ecellm.training.schedule import learning_rate, plan_steps
+from ecellm.training.smoke import run_smoke
+from ecellm.training.trackers import Trackers, trackers_of
 
 logger = logging.getLogger(__name__)
 REFUSED = "refused"
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What a worker is given.
-
-    Attributes:
-        config: the job's config.
-        storage: access to all paths.
-        rows_dir: training rows, absolute.
-        base_model: model to tune, a local path made absolute.
-        checkpoints_dir: where checkpoints and the best weights go.
-    """
-
-    config: FinetuneConfig
-    storage: Storage
-    rows_dir: str
-    base_model: str
-    checkpoints_dir: str
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
@@ -99,13 +87,26 @@ class Trainer:
         self._rows = RowReader(job.storage, job.rows_dir, "train")
         self._val_rows = RowReader(job.storage, job.rows_dir, "val")
         self._plan = plan_steps(config, self._rows.num_rows)
+        self._tokenizer = load_tokenizer(job.base_model, config.base_model_revision, job.storage)
         bf16 = uses_bf16(config)
         path = local_model(job.base_model, config.base_model_revision, job.storage)
         model = build_model(path, config, bf16=bf16)
-        self._pad_token_id, self._decoder_start = special_tokens(model.config)
-        self._limits = Limits(config.micro_batch_size, config.micro_batch_tokens, is_packed=config.packing)
-        self._state, self._progress = TrainingState(), Progress(self._plan.num_steps)
+        pad_token_id, decoder_start = special_tokens(model.config)
+        self._mfu_of = partial(
+            mfu,
+            num_parameters=model.num_parameters(),
+            adapters=config.uses_adapters,
+            peak=peak_flops(self._device, bf16),
+            num_workers=self._world_size,
+        )
+        self._state, self._progress = TrainingState(), Progress(self._plan.num_steps, mfu_of=self._mfu_of)
         self._engine = self._start(model, bf16=bf16)
+        limits = Limits(config.micro_batch_size, config.micro_batch_tokens, is_packed=config.packing)
+        self._passes = Passes(
+            self._engine, limits, pad_token_id, decoder_start, self._device, self._rank, self._world_size
+        )
+        self._saver = Saver(job, self._engine, self._rank, self._world_size)
+        self._trackers = self._start_trackers()
 
     def _start(self, model: Any, *, bf16: bool) -> Engine:
         """Make the engine, from the last checkpoint if there is one."""
@@ -113,17 +114,26 @@ class Trainer:
         if found is None:
             return Engine(model, self._config, bf16=bf16, device=self._device)
         with found.as_directory() as directory:
-            saved = checkpoint.load(Path(directory))
-        checkpoint.load_weights_into(model, saved.weights)
-        engine = Engine(model, self._config, bf16=bf16, device=self._device)
-        engine.restore(saved.weights, saved.moments, saved.state.step)
-        self._state = saved.state
-        self._progress = Progress(self._plan.num_steps, saved.state.seconds, saved.log)
+            state, num_shards = checkpoint.load_state(Path(directory))
+            engine = Engine(model, self._config, bf16=bf16, device=self._device)
+            with checkpoint.open_tensors(Path(directory), num_shards) as tensors:
+                engine.restore(tensors, state.step)
+            log = checkpoint.load_log(Path(directory))
+        self._state = state
+        self._progress = Progress(self._plan.num_steps, state.seconds, log, mfu_of=self._mfu_of)
         logger.info("going on after step %d of %d", self._state.step, self._plan.num_steps)
         return engine
 
+    def _start_trackers(self) -> Trackers:
+        """Make the trackers of the first worker; the others have none."""
+        if self._rank:
+            return Trackers(())
+        is_resumed = self._state.step > 0
+        job = self._job
+        return trackers_of(job.config, storage=job.storage, output_dir=job.output_dir, is_resumed=is_resumed)
+
     def run(self) -> None:
-        """Train to the last step."""
+        """Train to the last step, or until validations say that it gets no better."""
         logger.info(
             "%s rows, %d steps, %d worker(s) on %s, %s trainable parameters",
             f"{self._rows.num_rows:,}",
@@ -132,24 +142,42 @@ class Trainer:
             self._device.type,
             f"{self._engine.num_trainable:,}",
         )
+        if not self._state.step:
+            self._before_the_first_step()
         self._progress.restart_clock()
+        preemption = PreemptionWatch(self._device)
         for step, batch in self._batches():
             self._train_step(step, batch)
-            due = self._plan.is_validation(step) or self._plan.is_checkpoint(step)
+            is_announced = preemption.is_announced()
+            due = is_announced or self._plan.is_validation(step) or self._plan.is_checkpoint(step)
             if due or step % self._config.log_every_steps == 0:
                 self._progress.flush()
             if self._plan.is_validation(step) and self._val_rows.num_rows:
                 self._validate(step)
+            if due:
+                self._trackers.follow(self._progress.rows)
             self._state = dataclasses.replace(self._state, step=step, seconds=self._progress.seconds)
-            if self._plan.is_checkpoint(step):
-                self._save()
+            is_last = self._state.is_stopped or step == self._plan.num_steps
+            if is_last or is_announced or self._plan.is_checkpoint(step):
+                self._saver.save(self._state, self._progress.rows, is_awaited=is_last or is_announced)
+                self._trackers.publish()
+            if is_last:
+                break
             if due:
                 self._progress.restart_clock()
+        self._trackers.close()
+
+    def _before_the_first_step(self) -> None:
+        """Show what is learned, and try what a run needs."""
+        first = next(iter(self._rows.epoch(seed=self._config.seed, epoch=0, global_batch_size=1)))[0]
+        logger.info("the first sample:\n%s", marked_example(first, self._tokenizer))
+        if self._config.smoke:
+            run_smoke(self._passes, self._rows.longest(), self._config.optimizer.learning_rate)
 
     def _batches(self) -> Iterator[tuple[int, list[TrainingRow]]]:
         """Yield (step, global batch) from the step after the last one done."""
         step = self._state.step
-        while step < self._plan.num_steps:
+        while step < self._plan.num_steps and not self._state.is_stopped:
             epoch, first = divmod(step, self._plan.steps_per_epoch)
             batches = self._rows.epoch(
                 seed=self._config.seed,
@@ -166,36 +194,18 @@ class Trainer:
     def _epoch_after(self, step: int) -> float:
         return step / self._plan.steps_per_epoch
 
-    def _deal(self, batch: list[TrainingRow]) -> list[list[list[int]]]:
-        lengths = [row.num_tokens for row in batch]
-        return deal(lengths, world_size=self._world_size, limits=self._limits)
-
-    def _losses(
-        self, batch: list[TrainingRow], weights: list[float], dealt: list[list[list[int]]]
-    ) -> Iterator[tuple[list[TrainingRow], torch.Tensor]]:
-        """Yield the samples and the weighted loss of each of this rank's micro-batches."""
-        shares = micro_batches(
-            batch,
-            weights,
-            dealt[self._rank],
-            pad_token_id=self._pad_token_id,
-            decoder_start_token_id=self._decoder_start,
-            is_packed=self._limits.is_packed,
-        )
-        for rows, micro_batch in shares:
-            yield rows, self._engine.loss(**tensors(micro_batch, self._device, self._world_size))
-
     def _train_step(self, step: int, batch: list[TrainingRow]) -> None:
         torch.manual_seed(_step_seed(self._config.seed, step, self._rank))
-        dealt = self._deal(batch)
+        dealt = self._passes.deal(batch)
         losses, sample_ids = [], []
-        for rows, loss in self._losses(batch, token_weights(batch, self._config.loss_normalization), dealt):
+        weights = token_weights(batch, self._config.loss_normalization)
+        for rows, loss in self._passes.losses(batch, weights, dealt):
             self._engine.backward(loss)
             losses.append(loss.detach())
             sample_ids.append([row.sample_id for row in rows])
         rate = learning_rate(self._config.optimizer, step, self._plan.num_steps)
         self._engine.step(rate)
-        num_tokens, num_positions = padding_share(batch, dealt, is_packed=self._limits.is_packed)
+        num_tokens, num_positions = padding_share(batch, dealt, is_packed=self._config.packing)
         self._progress.add(
             step=step,
             epoch=self._epoch_after(step),
@@ -211,52 +221,61 @@ class Trainer:
     def _validate(self, step: int) -> None:
         """Compute the exact mean loss of the validation rows, shared out over the ranks; keep the best weights."""
         self._engine.train(False)
+        picked: list[TrainingRow] = []
+        loss = self._validation_loss(picked)
+        if not np.isfinite(loss):
+            raise InputError(f"the validation loss after step {step} is not finite: training stopped")
+        scores = self._scores(picked)
+        self._engine.train()
+        is_best = self._state.best is None or loss < self._state.best.loss
+        self._progress.add_validation(
+            step=step, epoch=self._epoch_after(step), loss=loss, scores=scores, is_best=is_best
+        )
+        if is_best:
+            self._state = self._saver.keep_best(self._state, step, loss)
+        elif self._is_time_to_stop():
+            logger.info(
+                "stopped early: no better validation loss in %s validations", self._config.early_stopping_patience
+            )
+            self._state = dataclasses.replace(self._state, is_stopped=True)
+
+    def _validation_loss(self, picked: list[TrainingRow]) -> float:
+        """Return the mean loss; add the rows whose answers are scored to `picked`."""
         total = torch.zeros(1, dtype=torch.float64, device=self._device)
         total_weight = 0.0
+        number = self._config.num_scored_samples if self._job.evaluate_fn else 0
+        positions = picked_positions(self._val_rows.num_rows, number)
         for batch in self._val_rows.in_order(self._config.global_batch_size):
             by_sample = self._config.loss_normalization == "sample"
             weight = len(batch) if by_sample else sum(row.num_answer_tokens for row in batch)
             weights = token_weights(batch, self._config.loss_normalization)
-            for _, loss in self._losses(batch, weights, self._deal(batch)):
+            for _, loss in self._passes.losses(batch, weights, self._passes.deal(batch)):
                 total += loss.double() * weight
             total_weight += weight
-        self._engine.train()
+            picked += [row for row in batch if row.position in positions]
         torch.distributed.all_reduce(total)
-        loss_value = float(total.item()) / self._world_size / total_weight
-        if not np.isfinite(loss_value):
-            raise InputError(f"the validation loss after step {step} is not finite: training stopped")
-        self._progress.add_validation(step=step, epoch=self._epoch_after(step), loss=loss_value)
-        if self._state.best is None or loss_value < self._state.best.loss:
-            self._keep_best(step, loss_value)
+        return float(total.item()) / self._world_size / total_weight
 
-    def _keep_best(self, step: int, loss: float) -> None:
-        """Publish the weights as the best so far; older ones stay until a checkpoint no longer names them."""
-        name = f"step-{step:08d}.safetensors"
-        weights = self._engine.weights(keep=self._rank == 0)
-        if self._rank == 0:
-            with self._job.storage.staged_file(join(self._job.checkpoints_dir, BEST_DIRECTORY, name)) as file:
-                checkpoint.save_weights(weights, file)
-        self._state = dataclasses.replace(self._state, best=Best(step, loss, name))
+    def _scores(self, picked: list[TrainingRow]) -> dict[str, float]:
+        """Return how well the picked rows are answered, by task."""
+        if self._job.evaluate_fn is None or not picked:
+            return {}
+        references, answers = answer(
+            self._engine,
+            picked,
+            self._tokenizer,
+            rank=self._rank,
+            world_size=self._world_size,
+            batch_size=self._config.micro_batch_size,
+            device=self._device,
+        )
+        return dict(self._job.evaluate_fn(picked, references, answers))
 
-    def _save(self) -> None:
-        """Report a checkpoint; a barrier."""
-        is_first = self._rank == 0
-        weights, moments = self._engine.gather(keep=is_first)
-        metrics = {"step": self._state.step}
-        if not is_first:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory(prefix="ecellm-checkpoint-") as scratch:
-            saved = checkpoint.Checkpoint(self._state, weights, moments, self._progress.rows)
-            checkpoint.save(saved, Path(scratch))
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(scratch))
-        self._remove_older_best()
-
-    def _remove_older_best(self) -> None:
-        best = self._state.best
-        for path in self._job.storage.list_files(join(self._job.checkpoints_dir, BEST_DIRECTORY)):
-            if best is not None and Path(path).name != best.weights:
-                self._job.storage.remove(path)
+    def _is_time_to_stop(self) -> bool:
+        patience, best = self._config.early_stopping_patience, self._state.best
+        if patience is None or best is None:
+            return False
+        return sum(row["kind"] == "val" and row["step"] > best.step for row in self._progress.rows) >= patience
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -1,12 +1,18 @@
-"""Loading the model to tune: precision and attention chosen on the machine that trains, adapters put on."""
+"""Loading the model to tune: precision and attention chosen on the machine that trains, adapters put on.
+
+With method=qlora the base is loaded in 4 bits (QLoRA, Dettmers et al., 2023) and the adapters are the same as LoRA's:
+they are exported alike, and merged into the base model's own weights, not into the 4-bit ones.
+"""
 
 import logging
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 
 from ecellm.config import FinetuneConfig, LoraSettings
+from ecellm.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -35,17 +41,35 @@ def attention_implementation(config: FinetuneConfig, *, bf16: bool) -> str | Non
     return "flash_attention_2" if bf16 and on_gpu and is_flash_attn_2_available() else None
 
 
-def load_base(path: str, *, revision: str | None, dtype: torch.dtype | str, attention: str | None = None) -> Any:
-    """Load a base model from a local directory or hub name.
+def load_base(
+    path: str,
+    *,
+    revision: str | None,
+    dtype: torch.dtype | str,
+    attention: str | None = None,
+    trust_remote_code: bool = False,
+    quantization: Any = None,
+) -> Any:
+    """Load a base model.
+
+    Args:
+        path: local directory or hub name.
+        revision: hub revision.
+        dtype: of the weights; "auto" for that of the files.
+        attention: implementation, as transformers names it; None for its own choice.
+        trust_remote_code: run the Python code that the model brings along.
+        quantization: transformers' quantization config; None for weights as they are.
 
     Returns:
         A causal model, or a sequence-to-sequence one if its config says so.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    model_config = AutoConfig.from_pretrained(path, revision=revision)
+    source = {"revision": revision, "trust_remote_code": trust_remote_code}
+    model_config = AutoConfig.from_pretrained(path, **source)
     kind = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
-    return kind.from_pretrained(path, revision=revision, dtype=dtype, attn_implementation=attention)
+    quantized = {} if quantization is None else {"quantization_config": quantization}
+    return kind.from_pretrained(path, dtype=dtype, attn_implementation=attention, **source, **quantized)
 
 
 def head_is_tied(model: Any) -> bool:
@@ -92,14 +116,53 @@ def add_adapters(model: Any, settings: LoraSettings, *, seed: int) -> Any:
     return get_peft_model(model, lora)
 
 
+def four_bits(config: FinetuneConfig, *, bf16: bool) -> Any:
+    """Return transformers' config of a base model in 4 bits: nf4, constants quantized too, computing in bf16.
+
+    bitsandbytes leaves the output layer as it is, so that lm_head can be adapted like the rest.
+
+    Raises:
+        InputError: this worker cannot hold such a model.
+    """
+    if not torch.cuda.is_available():
+        raise InputError("method=qlora needs a GPU on each worker, and this one has none: use method=lora")
+    if find_spec("bitsandbytes") is None:
+        raise InputError("method=qlora needs bitsandbytes on each worker: pip install 'ecellm[qlora]'")
+    if not bf16:
+        raise InputError("method=qlora computes in bf16: use precision=auto or bf16, on GPUs that have it")
+    if config.deepspeed.stage == 3:
+        raise InputError("method=qlora cannot have deepspeed.stage=3: use stage 2 (its base is whole on each GPU)")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
 def build_model(path: str, config: FinetuneConfig, *, bf16: bool) -> Any:
-    """Load the base model and prepare it for training as `config` says."""
-    dtype = torch.bfloat16 if bf16 else torch.float32
-    attention = attention_implementation(config, bf16=bf16)
-    model = load_base(path, revision=config.base_model_revision, dtype=dtype, attention=attention)
+    """Load the base model and prepare it for training as `config` says.
+
+    Raises:
+        InputError: method=qlora on a worker that cannot hold a model in 4 bits.
+    """
+    model = load_base(
+        path,
+        revision=config.base_model_revision,
+        dtype=torch.bfloat16 if bf16 else torch.float32,
+        attention=attention_implementation(config, bf16=bf16),
+        trust_remote_code=config.trust_remote_code,
+        quantization=four_bits(config, bf16=bf16) if config.method == "qlora" else None,
+    )
+    if config.method == "qlora":
+        from peft import prepare_model_for_kbit_training
+
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if config.method == "lora":
+    if config.uses_adapters:
         model = add_adapters(model, config.lora, seed=config.seed)
     return model
 

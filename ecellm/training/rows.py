@@ -10,7 +10,8 @@ from ecellm.storage import Storage, join
 from ecellm.training.batches import RowGroup, TrainingRow, Window, epoch_windows, sequential_windows
 
 INDEX_NAME = "_index.parquet"
-_COLUMNS = ["position", "sample_id", "input_ids", "labels", "num_prompt_tokens"]
+_MANY_ROWS = 4096
+_COLUMNS = ["position", "sample_id", "input_ids", "labels", "num_prompt_tokens", "task", "setting"]
 
 
 def split_directory(rows_dir: str, split: str) -> str:
@@ -44,13 +45,15 @@ def rows_of_table(table: pa.Table) -> list[TrainingRow]:
     """Return a table's rows; their token ids are views into its buffers."""
     inputs, labels = _lists(table["input_ids"]), _lists(table["labels"])
     return [
-        TrainingRow(position, sample_id, ids, answer, prompt)
-        for position, sample_id, ids, answer, prompt in zip(
+        TrainingRow(position, sample_id, ids, answer, prompt, task, setting)
+        for position, sample_id, ids, answer, prompt, task, setting in zip(
             table["position"].to_pylist(),
             table["sample_id"].to_pylist(),
             inputs,
             labels,
             table["num_prompt_tokens"].to_pylist(),
+            table["task"].to_pylist(),
+            table["setting"].to_pylist(),
             strict=True,
         )
         if ids is not None
@@ -88,6 +91,11 @@ class RowReader:
     def in_order(self, batch_size: int) -> Iterator[list[TrainingRow]]:
         """Yield all rows in file order, in batches."""
         return self._batches(sequential_windows(self.index), batch_size, 0)
+
+    def longest(self) -> TrainingRow:
+        """Return the longest row, the first of equals; all rows are read once."""
+        batches = self.in_order(_MANY_ROWS)
+        return max((row for batch in batches for row in batch), key=lambda row: row.num_tokens)
 
     def _batches(self, windows: Iterator[Window], batch_size: int, num_skipped: int) -> Iterator[list[TrainingRow]]:
         batch: list[TrainingRow] = []

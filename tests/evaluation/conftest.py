@@ -103,7 +103,7 @@ def write_predictions(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture
 def training_dir(tmp_path: Path) -> str:
     """Return a finetune output that has a training log."""
-    rows = [{"step": step, "kind": "train", "loss": 4.0 / step} for step in range(1, 41)]
+    rows = [{"step": step, "kind": "train", "loss": 4.0 / step, "learning_rate": 1e-4} for step in range(1, 41)]
     rows += [{"step": step, "kind": "val", "loss": 3.0 / step} for step in (10, 20, 40)]
     full = [{**dict.fromkeys(TRAINING_LOG.names), "epoch": 1.0, "seconds": 1.0, **row} for row in rows]
     table = pa.Table.from_pylist(full, schema=TRAINING_LOG)

@@ -199,7 +199,10 @@ def test_the_report_is_one_well_formed_page_with_the_figures(config, carry_out, 
         "no scorer for task 'Ticket_Routing'",
     ):
         assert any(text in part for part in outline.text), text
-    assert page.count("<polyline") == 2
+    assert page.count("<polyline") == 3
+    assert page.count('<circle class="best"') == 1
+    for text in ("validation, last 0.075", "best 0.075 after step 40", "learning rate, peak 1.0e-04"):
+        assert any(text in part for part in outline.text), text
     assert "prefers-color-scheme: dark" in page
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import os
 
+import torch
+
 from ecellm.training.loop import Trainer
 
 
@@ -27,31 +29,19 @@ def train_matrix(settings):
         trainer = Trainer(job)
         half = settings["num_steps"] // 2
         losses = losses_of(trainer, half)
-        weights, moments = trainer._engine.gather(keep=True)
+        # Every rank keeps all: what it holds may be restored with another number of shards.
+        rank = torch.distributed.get_rank()
+        saved = trainer._engine.gather(dict.fromkeys(trainer._engine.sizes, rank))
         state = trainer._state
         losses += losses_of(trainer, settings["num_steps"] - half)
         results[name] = {"losses": losses}
         for other in settings["resume"].get(name, ()):
-            results[name][f"resumed by {other}"] = resumed(settings["jobs"][other], state, weights, moments, settings)
+            results[name][f"resumed by {other}"] = resumed(settings["jobs"][other], state, saved, settings)
     return results
 
 
-def resumed(job, state, weights, moments, settings):
-    from ecellm.training import checkpoint, loop
-
-    load = checkpoint.load_weights_into
-    build = loop.build_model
-
-    def build_and_load(*args, **kwargs):
-        model = build(*args, **kwargs)
-        load(model, weights)
-        return model
-
-    loop.build_model = build_and_load
-    try:
-        trainer = Trainer(job)
-    finally:
-        loop.build_model = build
-    trainer._engine.restore(weights, moments, state.step)
+def resumed(job, state, saved, settings):
+    trainer = Trainer(job)
+    trainer._engine.restore(saved, state.step)
     trainer._state = state
     return losses_of(trainer, settings["num_steps"] - settings["num_steps"] // 2)

@@ -9,7 +9,7 @@ from ecellm.config import FinetuneConfig
 from ecellm.storage import Storage
 from ecellm.training.loop import Job
 
-NUM_STEPS = 8
+NUM_STEPS = 20
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def run_matrix(local_ray, llama, rows_dir, tmp_path_factory):
     def job(changes):
         defaults = {
             "global_batch_size": 16,
-            "num_epochs": 2,
+            "num_epochs": 5,
             "lora": {"dropout": 0.0, "r": 4},
             "micro_batch_size": 3,
             "optimizer": {"learning_rate": 3e-3, "max_grad_norm": 0.9},
@@ -77,7 +77,9 @@ def check_all_agree(results, others):
 def test_stages_and_worlds_and_restarts_agree_with_adapters(run_matrix):
     two = {"0": stage(0), "2": stage(2), "3": stage(3)}
     crossed = {"0": ["3"], "2": ["2"], "3": ["0", "2"]}
+    two["packed"] = stage(2, packing=True, micro_batch_size=16, micro_batch_tokens=100)
     one = {"2": stage(2, micro_batch_size=16), "0": stage(0, micro_batch_size=1)}
+    one["budget"] = stage(2, micro_batch_size=16, micro_batch_tokens=100)
     check_all_agree(run_matrix(2, two, crossed), run_matrix(1, one, {"2": ["0"]}))
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,10 +16,11 @@ from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.schema import TRAINING_LOG
 from ecellm.stage import Run, execute, plan
+from ecellm.stages import load_stage
 from ecellm.storage import Storage
 from ecellm.training import finetune, loop
-from ecellm.training.finetune import STAGE
 
+STAGE = load_stage("finetune")
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
@@ -140,14 +142,105 @@ def test_a_run_killed_at_its_export_trains_no_step_again(adapter_run, rows_dir, 
     for name in ("_manifest.json", "_run.json"):
         (output / name).unlink()
     shutil.rmtree(output / "adapter")
-    resumed = finetune.STAGE.run(
-        Run(config(rows_dir, llama, output, num_workers=1), Storage(), str(output), "fingerprint", {})
-    )
+    resumed = STAGE.run(Run(config(rows_dir, llama, output, num_workers=1), Storage(), str(output), "fingerprint", {}))
     assert (output / "adapter" / "adapter_model.safetensors").read_bytes() == (
         adapter_run / "adapter" / "adapter_model.safetensors"
     ).read_bytes()
     assert resumed.details["num_steps"] == 8
     assert losses(output) == losses(adapter_run)
+
+
+def test_another_way_to_cut_batches_and_a_smoke_test_change_no_loss(adapter_run, rows_dir, llama, tmp_path):
+    output = tmp_path / "out"
+    changes = {"packing": True, "micro_batch_tokens": 100, "micro_batch_size": 16, "smoke": True, "tensorboard": True}
+    execute(STAGE, config(rows_dir, llama, output, num_workers=2, **changes))
+    for kind in ("train", "val"):
+        assert losses(output, kind) == pytest.approx(losses(adapter_run, kind), abs=1e-5)
+    assert all(row["padding_share"] == 0 for row in log_of(output))
+    assert list((output / "tensorboard").rglob("*tfevents*"))
+
+
+def test_a_preemption_is_answered_with_a_checkpoint_and_the_killed_run_goes_on_from_it(
+    adapter_run, rows_dir, llama, tmp_path, monkeypatch
+):
+    """Told of it after step 3, killed in step 5: the same number of workers gives the same losses."""
+    output, seen = tmp_path / "out", tmp_path / "seen"
+    seen.mkdir()
+    told = config(rows_dir, llama, output, num_workers=2, eval_every_steps=100)
+
+    def told_after_step_3(settings):
+        import ray.train
+        from ray.train import PreemptionInfo
+
+        from ecellm.training import preemption
+
+        done = []
+        step = loop.Trainer._train_step
+
+        def train_step(self, number, batch):
+            if number == 5 and settings["dies"] and self._rank == 1:
+                time.sleep(3)  # Ray Train's controller looks for reports now and then
+                os.kill(os.getpid(), signal.SIGKILL)
+            step(self, number, batch)
+            done.append(number)
+            (seen / f"{number}-{self._rank}").write_text(" ".join(row.sample_id for row in batch))
+
+        loop.Trainer._train_step = train_step
+        preemption._SECONDS_BETWEEN_LOOKS = 0.0  # after every step
+        ray.train.get_preemption_info = lambda: PreemptionInfo(None, {"node": [0]}) if max(done) >= 3 else None
+        return loop.train_worker(settings)
+
+    for dies in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                finetune, "train_worker", lambda settings, dies=dies: told_after_step_3({**settings, "dies": dies})
+            )
+            if dies:
+                with pytest.raises(Exception, match="Training failed"):
+                    execute(STAGE, told)
+                names = {path.name for path in (output / "checkpoints" / "run").glob("checkpoint-*")}
+                assert names == {"checkpoint-00000003"}
+                assert not (seen / "5-0").exists() or not (seen / "5-1").exists()
+                [path.unlink() for path in seen.glob("[123]-*")]
+            else:
+                execute(STAGE, told)
+    assert losses(output) == pytest.approx(losses(adapter_run), abs=1e-6)
+    assert not list(seen.glob("[123]-*")), "no step before the checkpoint was done again"
+    # The second epoch, in which nothing was killed, and what the first had left: each sample once.
+    second = [name for number in (5, 6, 7, 8) for name in (seen / f"{number}-0").read_text().split()]
+    assert sorted(second) == sorted(row["sample_id"] for row in example_rows(50))
+
+
+def test_it_stops_when_the_validation_loss_gets_no_better(rows_dir, llama, tmp_path):
+    output = tmp_path / "out"
+    changes = {"optimizer": {"learning_rate": 1.0, "warmup_ratio": 0.0}, "num_epochs": 10, "eval_every_steps": 1}
+    execute(STAGE, config(rows_dir, llama, output, early_stopping_patience=2, **changes))
+    validation = losses(output, "val")
+    best = validation.index(min(validation))
+    assert len(validation) == best + 3 < 40
+    assert len(losses(output)) == len(validation)
+    manifest = json.loads((output / "_manifest.json").read_text())
+    assert manifest["details"]["is_stopped_early"]
+    assert manifest["details"]["best_step"] == best + 1
+    assert "brought no better loss" in (output / "adapter" / "README.md").read_text()
+
+
+def test_a_checkpoint_that_cannot_be_read_stops_the_run_with_the_reason(adapter_run, rows_dir, llama, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(adapter_run, output)
+    newest = max((output / "checkpoints" / "run").glob("checkpoint-*"))
+    shard = newest / "tensors-00001-of-00002.safetensors"
+    shard.write_bytes(shard.read_bytes()[:100])
+    again = Run(config(rows_dir, llama, output, num_workers=2), Storage(), str(output), "fingerprint", {})
+    with pytest.raises(InputError, match=r"tensors-00001-of-00002\.safetensors cannot be read .*remove the directory"):
+        STAGE.run(again)
+
+
+def test_validation_answers_are_scored_by_task(adapter_run):
+    """The rows' answers follow from the prompt, but a run this short learns few of them."""
+    scores = [dict(row["scores"]) for row in log_of(adapter_run, "val")]
+    assert all(set(own) == {"PM"} for own in scores)
+    assert all(0 <= own["PM"] <= 1 for own in scores)
 
 
 @pytest.mark.slow

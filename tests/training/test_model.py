@@ -1,10 +1,16 @@
+import json
+import shutil
+
 import pytest
 import torch
 
 from ecellm.config import FinetuneConfig, LoraSettings
+from ecellm.errors import InputError
+from ecellm.training import model as model_module
 from ecellm.training.model import (
     add_adapters,
     build_model,
+    four_bits,
     linear_layers,
     load_base,
     special_tokens,
@@ -67,3 +73,73 @@ def test_precision_on_a_cpu(monkeypatch):
 @pytest.mark.parametrize(("kind", "expected"), [("llama", (0, None)), ("t5", (0, 0))])
 def test_special_tokens(kind, expected, request):
     assert special_tokens(load(request.getfixturevalue(kind)).config) == expected
+
+
+def test_four_bits_are_refused_where_there_is_no_gpu(llama, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="this one has none"):
+        build_model(str(llama), config(method="qlora", use_gpu=True), bf16=True)
+
+
+@pytest.mark.parametrize(
+    ("installed", "bf16", "stage", "told"),
+    [
+        (False, True, 2, r"pip install 'ecellm\[qlora\]'"),
+        (True, False, 2, "computes in bf16"),
+        (True, True, 3, "deepspeed.stage=3"),
+    ],
+)
+def test_what_four_bits_need_is_said(installed, bf16, stage, told, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(model_module, "find_spec", lambda _name: object() if installed else None)
+    with pytest.raises(InputError, match=told):
+        four_bits(config(method="qlora", use_gpu=True, deepspeed={"stage": stage}), bf16=bf16)
+
+
+def test_four_bits_are_nf4_with_double_quantization(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(model_module, "find_spec", lambda _name: object())
+    made = four_bits(config(method="qlora", use_gpu=True), bf16=True)
+    assert (made.load_in_4bit, made.bnb_4bit_quant_type, made.bnb_4bit_use_double_quant) == (True, "nf4", True)
+    assert made.bnb_4bit_compute_dtype == torch.bfloat16
+
+
+def test_qlora_trains_the_same_adapters_as_lora(llama, monkeypatch):
+    """All but the 4-bit layers themselves, which need a GPU: preparation and adapters on a base in full."""
+    monkeypatch.setattr(model_module, "four_bits", lambda _config, **_: None)
+    made = {
+        method: build_model(str(llama), config(method=method, use_gpu=True, gradient_checkpointing=True), bf16=False)
+        for method in ("lora", "qlora")
+    }
+    lora, qlora = (trainable_parameters(model) for model in made.values())
+    assert list(lora) == list(qlora)
+    assert all(torch.equal(lora[name], qlora[name]) for name in lora)
+    assert any("lm_head" in name for name in qlora)
+    assert made["qlora"].is_gradient_checkpointing
+
+
+CUSTOM_CODE = """
+from transformers import LlamaConfig
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+"""
+
+
+def test_code_that_a_model_brings_along_runs_only_on_request(llama, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    own = tmp_path / "own"
+    shutil.copytree(llama, own)
+    (own / "own.py").write_text(CUSTOM_CODE)
+    settings = json.loads((own / "config.json").read_text())
+    classes = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own_model.OwnModel"}
+    (own / "own_model.py").write_text(
+        "from transformers import LlamaForCausalLM\nfrom .own import OwnConfig\n\n\n"
+        "class OwnModel(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    (own / "config.json").write_text(json.dumps({**settings, "model_type": "own", "auto_map": classes}))
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        build_model(str(own), config(), bf16=False)
+    model = build_model(str(own), config(trust_remote_code=True, lora={"r": 2}), bf16=False)
+    assert type(model.get_base_model()).__name__ == "OwnModel"
