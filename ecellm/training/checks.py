@@ -23,13 +23,14 @@ _GPU_WAIT_SECONDS = 60.0
 
 
 def check_resources(config: FinetuneConfig) -> None:
-    """Raise `InputError` if the cluster could never hold the workers, grown to its full size."""
+    """Raise `InputError` if the cluster, grown to its full size, could not hold the fewest workers that will do."""
+    field = "num_workers" if config.min_workers is None else "min_workers"
     check_room(
-        f"num_workers={config.num_workers} with cpus_per_worker={config.cpus_per_worker}",
-        number=config.num_workers,
+        f"{field}={getattr(config, field)} with cpus_per_worker={config.cpus_per_worker}",
+        number=getattr(config, field),
         cpus=config.cpus_per_worker,
         gpus=1 if config.use_gpu else 0,
-        advice="set use_gpu=false" if config.use_gpu else "lower num_workers",
+        advice="set use_gpu=false" if config.use_gpu else f"lower {field}",
     )
 
 
@@ -92,6 +93,11 @@ def _describe_model(config: FinetuneConfig, storage: Storage, base_model: str) -
     )
     text_config = model_config.get_text_config()
     tied = getattr(text_config, "tie_word_embeddings", False) or getattr(model_config, "tie_word_embeddings", False)
+    if model_config.is_encoder_decoder and config.packing:
+        raise InputError(
+            f"{base_model} is a sequence-to-sequence model, whose samples are not packed: use packing=false "
+            "(micro_batch_tokens works without it)"
+        )
     if tied and config.export_merged and "lm_head" in (config.lora.target_modules or ()):
         raise InputError(
             f"{base_model} shares its output layer with its input embeddings, so an adapter on lm_head cannot be "

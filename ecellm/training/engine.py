@@ -215,8 +215,8 @@ class Engine:
 
     def _set_shard(self, parameter: Any, key: str, value: torch.Tensor) -> None:
         """Set this rank's shard of a ZeRO-3 parameter, which is padded to a multiple of the world size."""
-        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
         from deepspeed.runtime.zero import GatheredParameters
+        from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
 
         size = parameter.ds_tensor.numel()
         rank = torch.distributed.get_rank()

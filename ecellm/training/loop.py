@@ -31,6 +31,7 @@ from ecellm.training.example_view import marked_example
 from ecellm.training.flops import mfu, peak_flops
 from ecellm.training.job import Job
 from ecellm.training.model import build_model, special_tokens, uses_bf16
+from ecellm.training.packing_check import check_packing
 from ecellm.training.passes import Passes
 from ecellm.training.preemption import PreemptionWatch
 from ecellm.training.progress import Progress
@@ -42,6 +43,7 @@ from ecellm.training.trackers import Trackers, trackers_of
 
 logger = logging.getLogger(__name__)
 REFUSED = "refused"
+_CHECKED_ROWS = 3  # that are packed and computed alone, to compare
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
@@ -169,8 +171,10 @@ class Trainer:
 
     def _before_the_first_step(self) -> None:
         """Show what is learned, and try what a run needs."""
-        first = next(iter(self._rows.epoch(seed=self._config.seed, epoch=0, global_batch_size=1)))[0]
-        logger.info("the first sample:\n%s", marked_example(first, self._tokenizer))
+        first = next(iter(self._rows.epoch(seed=self._config.seed, epoch=0, global_batch_size=_CHECKED_ROWS)))
+        logger.info("the first sample:\n%s", marked_example(first[0], self._tokenizer))
+        if self._config.packing and len(first) > 1:
+            check_packing(self._passes, first)
         if self._config.smoke:
             run_smoke(self._passes, self._rows.longest(), self._config.optimizer.learning_rate)
 

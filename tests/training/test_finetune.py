@@ -1,12 +1,16 @@
 """The stage end to end on local Ray: what a user gets, and what happens when workers die."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -19,6 +23,7 @@ from ecellm.stage import Run, execute, plan
 from ecellm.stages import load_stage
 from ecellm.storage import Storage
 from ecellm.training import finetune, loop
+from tests.conftest import ROOT
 
 STAGE = load_stage("finetune")
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -244,6 +249,46 @@ def test_validation_answers_are_scored_by_task(adapter_run):
 
 
 @pytest.mark.slow
+def test_as_many_workers_as_there_is_room_for(adapter_run, rows_dir, llama, tmp_path):
+    """Of 8 workers that are wanted 6 CPUs hold fewer: training goes on with these, and computes the same."""
+    output = tmp_path / "out"
+    execute(STAGE, config(rows_dir, llama, output, num_workers=8, min_workers=1))
+    for kind in ("train", "val"):
+        assert losses(output, kind) == pytest.approx(losses(adapter_run, kind), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_job_goes_on_inside_the_epoch(adapter_run, rows_dir, llama, tmp_path):
+    """SIGKILL to the driver and all of its Ray once the first checkpoint is there."""
+    output, log = tmp_path / "out", tmp_path / "log"
+    settings = config(rows_dir, llama, output, num_workers=2, export_merged=True, log_every_steps=1)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(settings.model_dump(mode="json")))
+    command = [sys.executable, "-m", "jobs.finetune", str(recipe)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+
+    def start():
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log.open("ab"), stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    process = start()
+    deadline = time.monotonic() + 180
+    while not list((output / "checkpoints").rglob("checkpoint-*/state.json")):
+        assert time.monotonic() < deadline, log.read_text()
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.02)
+    for member in [process, *psutil.Process(process.pid).children(recursive=True)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member.pid, signal.SIGKILL)
+    process.wait()
+    assert not (output / "_manifest.json").exists()
+    assert start().wait(180) == 0, log.read_text()
+    for kind in ("train", "val"):
+        assert losses(output, kind) == pytest.approx(losses(adapter_run, kind), abs=1e-6)
+
+
+@pytest.mark.slow
 def test_full_fine_tuning_with_weights_spread_over_workers(rows_dir, llama, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -305,6 +350,11 @@ def test_what_cannot_work_is_refused_before_it_starts(rows_dir, seq2seq_rows_dir
     check(config(rows_dir, llama, out))
     with pytest.raises(InputError, match=r"needs 99 CPUs, but the cluster has 6"):
         check(config(rows_dir, llama, out, num_workers=99))
+    with pytest.raises(InputError, match=r"min_workers=7 with cpus_per_worker=1 needs 7 CPUs.*lower min_workers"):
+        check(config(rows_dir, llama, out, num_workers=99, min_workers=7))
+    check(config(rows_dir, llama, out, num_workers=99, min_workers=6))
+    with pytest.raises(InputError, match="are not packed"):
+        check(config(seq2seq_rows_dir, t5, out, packing=True, micro_batch_tokens=100))
     with pytest.raises(InputError, match="needs 1 GPUs, but the cluster has 0"):
         check(config(rows_dir, llama, out, use_gpu=True))
     with pytest.raises(InputError, match="does not exist"):
