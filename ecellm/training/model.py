@@ -13,6 +13,7 @@ from torch import nn
 
 from ecellm.config import FinetuneConfig, LoraSettings
 from ecellm.errors import InputError
+from ecellm.training.lora_linear import fuse_adapters
 
 logger = logging.getLogger(__name__)
 
@@ -164,6 +165,8 @@ def build_model(path: str, config: FinetuneConfig, *, bf16: bool) -> Any:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.uses_adapters:
         model = add_adapters(model, config.lora, seed=config.seed)
+        if config.deepspeed.stage < 3:  # which gathers a module's weights when it is called
+            fuse_adapters(model)
     return model
 
 

