@@ -139,7 +139,8 @@ def test_a_dry_run_tells_the_figures_and_trains_nothing(rows_dir, llama, tmp_pat
         "global_batch_size=16",
         "--dry-run",
     ]
-    assert main(load_stage("finetune"), arguments) == 0
+    with caplog.at_level("INFO", logger="ecellm"):
+        assert main(load_stage("finetune"), arguments) == 0
     text = caplog.text
     for part in ("parameters: 19,456 trained of ", "steps: 12, 4 an epoch", "memory of each worker, estimated: "):
         assert part in text, text
