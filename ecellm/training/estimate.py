@@ -3,10 +3,10 @@
 In: the size of a model, the lengths of the training rows, the config. Out: lines to show, and a refusal of what cannot
 fit on a GPU.
 
-The memory is an estimate that was never compared with a GPU's own figures. On a CPU, what PyTorch keeps for the backward
-pass was 0.8 to 1.0 of it for Llama and Gemma 3, and up to 1.7 of it for GPT-2 and T5, whose GELU is taken step by step.
-It leaves out what the allocator loses to fragmentation, what experts in one fused tensor and a decoder's keys of its
-encoder keep, and what a model does outside its linear layers and norms.
+The memory is an estimate that was never compared with a GPU's own figures. On a CPU, what PyTorch keeps for the
+backward pass was 0.8 to 1.0 of it for Llama and Gemma 3, and up to 1.7 of it for GPT-2 and T5, whose GELU is taken step
+by step. It leaves out what the allocator loses to fragmentation, what experts in one fused tensor and a decoder's keys
+of its encoder keep, and what a model does outside its linear layers and norms.
 
 Bytes of a trained parameter, as DeepSpeed lays them out for our config:
 

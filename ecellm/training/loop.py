@@ -107,7 +107,7 @@ class Trainer:
         self._passes = Passes(
             self._engine, limits, pad_token_id, decoder_start, self._device, self._rank, self._world_size
         )
-        self._saver = Saver(job, self._engine, self._rank, self._world_size)
+        self._saver = Saver(job, self._engine, self._rank, self._world_size, self._state.best)
         self._trackers = self._start_trackers()
 
     def _start(self, model: Any, *, bf16: bool) -> Engine:

@@ -9,6 +9,7 @@ A checkpoint is copied to the store while training goes on; the last one, and on
 import dataclasses
 import logging
 import tempfile
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,19 +23,28 @@ from ecellm.training.engine import Engine
 from ecellm.training.job import Job
 
 logger = logging.getLogger(__name__)
-# A checkpoint that is on its way to the store when a run dies leaves the run with the one before: its best weights
-# must still be there, and a second one may be on its way behind it.
+# Checkpoints that are on their way to the store when a run dies leave it with the one before them, whose best weights
+# must still be there.
 _KEPT_BEST = 3
 
 
 class Saver:
-    """Writes one rank's part of checkpoints."""
+    """Writes one rank's part of checkpoints.
 
-    def __init__(self, job: Job, engine: Engine, rank: int, world_size: int) -> None:
+    Args:
+        job: the job.
+        engine: the model.
+        rank: of this worker.
+        world_size: number of workers.
+        best: what the checkpoint that the run goes on from says is best.
+    """
+
+    def __init__(self, job: Job, engine: Engine, rank: int, world_size: int, best: Best | None) -> None:
         self._job = job
         self._engine = engine
         self._rank = rank
         self._world_size = world_size
+        self._kept_best: deque[Best | None] = deque([best], maxlen=_KEPT_BEST)
         self._owners = checkpoint.owners(engine.sizes, world_size)
 
     @property
@@ -69,11 +79,13 @@ class Saver:
             checkpoint_upload_mode=CheckpointUploadMode.SYNC if is_awaited else CheckpointUploadMode.ASYNC,
             delete_local_checkpoint_after_upload=True,
         )
+        self._kept_best.append(state.best)
         if self._rank == 0:
             self._remove_older_best()
 
     def _remove_older_best(self) -> None:
+        """Remove the best weights that none of the last checkpoints names."""
         directory = join(self._job.checkpoints_dir, BEST_DIRECTORY)
         found = {path.removeprefix(f"{directory}/").split("/")[0] for path in self._job.storage.list_files(directory)}
-        for name in sorted(found)[:-_KEPT_BEST]:
+        for name in found - {best.directory for best in self._kept_best if best}:
             self._job.storage.remove(join(directory, name))

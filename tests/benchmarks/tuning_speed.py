@@ -36,6 +36,7 @@ from tests.benchmarks.tuning_loops import (
 
 _PAIRS = 5
 _BATCH = 16
+_WORKER_BATCH = 8  # of each worker
 _TOLERANCE = 1e-4
 _OTHERS = {"released": Released, "trainer": HuggingFace}
 
@@ -75,7 +76,8 @@ def work(raw_dir: str, rank: int, world_size: int, store: str) -> None:
     join_group(rank, world_size, store)
     config = config_of(num_workers=world_size, cpus_per_worker=1)
     loop = Ours(config, rank=rank, world_size=world_size)
-    batches = batches_of(real_rows(raw_dir, _BATCH * world_size * 4), _BATCH * world_size)
+    size = _WORKER_BATCH * world_size
+    batches = batches_of(real_rows(raw_dir, 3 * size), size)
     loop.step(batches[0])
     speeds = [timed(loop.step, batch)[0] for batch in batches[1:]]
     print(json.dumps({"tokens_per_second": statistics.median(speeds)}))
