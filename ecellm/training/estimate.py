@@ -4,9 +4,9 @@ In: the size of a model, the lengths of the training rows, the config. Out: line
 fit on a GPU.
 
 The memory is an estimate that was never compared with a GPU's own figures. On a CPU, what PyTorch keeps for the
-backward pass was 0.8 to 1.0 of it for Llama and Gemma 3, and up to 1.7 of it for GPT-2 and T5, whose GELU is taken step
-by step. It leaves out what the allocator loses to fragmentation, what experts in one fused tensor and a decoder's keys
-of its encoder keep, and what a model does outside its linear layers and norms.
+backward pass was 0.8 to 1.1 of it for small Llamas and Gemmas, and up to 1.7 of it for GPT-2 and T5, whose GELU is
+taken step by step. It leaves out what the allocator loses to fragmentation, what experts in one fused tensor and a
+decoder's keys of its encoder keep, and what a model does outside its linear layers and norms.
 
 Bytes of a trained parameter, as DeepSpeed lays them out for our config:
 
