@@ -10,7 +10,7 @@ from ecellm.prompts.tokenization import PromptTokenizer
 from ecellm.storage import Storage
 
 
-def load_tokenizer(name: str, revision: str | None, storage: Storage) -> Any:
+def load_tokenizer(name: str, revision: str | None, storage: Storage, *, trust_remote_code: bool = False) -> Any:
     """Return the tokenizer of a model, with a padding token (the end token where the model has none).
 
     Raises:
@@ -20,7 +20,7 @@ def load_tokenizer(name: str, revision: str | None, storage: Storage) -> Any:
 
     path = local_model(name, revision, storage)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise InputError(f"model {name}: no usable tokenizer: {str(error).strip().splitlines()[0]}") from None
     if tokenizer.eos_token_id is None:

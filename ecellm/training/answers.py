@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecellm.training.batches import TrainingRow
+from ecellm.training.batches import Limits, TrainingRow
 from ecellm.training.engine import Engine
 
 
@@ -27,7 +27,7 @@ def answer(
     *,
     rank: int,
     world_size: int,
-    batch_size: int,
+    limits: Limits,
     device: torch.device,
 ) -> tuple[list[str], list[str]]:
     """Answer rows greedily; a collective of all ranks.
@@ -40,7 +40,7 @@ def answer(
         tokenizer: the model's.
         rank: of this worker.
         world_size: number of workers.
-        batch_size: most rows of one batch.
+        limits: of one forward pass; answers and what their tokens keep count too.
         device: of the model.
 
     Returns:
@@ -48,6 +48,10 @@ def answer(
     """
     most = max(len(row.answer_ids) for row in rows) + 1
     share = list(rows[rank::world_size])
+    positions = max(len(row.prompt_ids) for row in rows) + most
+    batch_size = limits.num_samples
+    if limits.num_tokens is not None:
+        batch_size = min(batch_size, max(1, limits.num_tokens // positions))
     rounds = math.ceil(math.ceil(len(rows) / world_size) / batch_size)
     texts: list[str] = []
     for number in range(rounds):

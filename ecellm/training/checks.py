@@ -106,7 +106,10 @@ def _describe_model(config: FinetuneConfig, storage: Storage, base_model: str) -
     model = empty_model(model_config, config)
     if config.uses_adapters and config.lora.target_modules:
         _check_target_modules(model, config.lora.target_modules, base_model)
-    return model, load_tokenizer(base_model, config.base_model_revision, storage)
+    tokenizer = load_tokenizer(
+        base_model, config.base_model_revision, storage, trust_remote_code=config.trust_remote_code
+    )
+    return model, tokenizer
 
 
 def _check_target_modules(model: Any, targets: Sequence[str], base_model: str) -> None:
@@ -152,14 +155,27 @@ def _check_ids(storage: Storage, path: str, base_model: str, model_config: Any) 
                         f"{path} holds token ids up to {int(np.max(ids))}, but {base_model} knows {vocab_size}: the "
                         "rows were tokenized for another model"
                     )
+            if not _answers(table).all():
+                raise InputError(f"{path} has a row without an answer token, from which nothing can be learned")
             lengths += _lengths(table)
     return lengths
 
 
 def _lengths(table: pa.Table) -> Lengths:
     """Return the lengths of a table's rows, as `TrainingRow` has them."""
-    inputs, labels = (pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy() for name in ("input_ids", "labels"))
-    in_prompts = np.maximum(table["num_prompt_tokens"].to_numpy(), 1)
-    answers = labels if labels.any() else inputs - in_prompts
-    lengths = inputs + labels
+    inputs, labels = _lists(table)
+    answers, lengths = _answers(table), inputs + labels
     return Lengths(len(lengths), int(lengths.sum()), int(lengths.max(initial=0)), int(answers.max(initial=0)))
+
+
+def _lists(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lengths of a table's inputs and labels; 0 for null."""
+    inputs, labels = (pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy() for name in ("input_ids", "labels"))
+    return inputs, labels
+
+
+def _answers(table: pa.Table) -> np.ndarray:
+    """Return the answer tokens of a table's rows, as `TrainingRow` counts them; not below 0."""
+    inputs, labels = _lists(table)
+    in_prompts = np.maximum(table["num_prompt_tokens"].to_numpy(), 1)
+    return labels if labels.any() else np.maximum(inputs - in_prompts, 0)

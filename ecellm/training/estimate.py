@@ -126,7 +126,7 @@ def uses_bf16_there(config: FinetuneConfig) -> bool:
 
 def estimate_memory(size: ModelSize, lengths: Lengths, config: FinetuneConfig) -> Memory:
     """Return the estimated memory of one worker; see this module's head."""
-    bf16, workers = uses_bf16_there(config), config.num_workers
+    bf16, workers = uses_bf16_there(config), config.min_workers or config.num_workers
     stage = effective_stage(config.deepspeed.stage, bf16=bf16)
     element = 2 if bf16 else 4
     gradients = size.num_trainable * (6 if bf16 and stage == 1 else 4)
@@ -155,7 +155,8 @@ def _weights(size: ModelSize, element: int, stage: int, workers: int, *, is_quan
     whole = (size.num_parameters - in_4_bits) * element + in_4_bits * _BYTES_IN_4_BITS
     if stage < 3 or workers == 1:
         return int(whole)
-    return _share(whole, workers) + min(size.num_parameters, _MOST_GATHERED) * element
+    # The whole model is loaded before it is spread.
+    return max(int(whole), _share(whole, workers) + min(size.num_parameters, _MOST_GATHERED) * element)
 
 
 def _buffers(size: ModelSize, config: FinetuneConfig, element: int, *, bf16: bool) -> int:

@@ -9,6 +9,7 @@
 The driver only schedules: checks and export are tasks, training is Ray Train workers.
 """
 
+import json
 import logging
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.models import fingerprint_with_model, locate
 from ecellm.stage import Outcome, Run, Stage
-from ecellm.storage import Storage, absolute, is_local
+from ecellm.storage import Storage, absolute, is_local, join
 from ecellm.training.checks import check_model_and_rows, check_resources, memory_of_a_gpu
 from ecellm.training.estimate import Facts, describe, refuse_if_too_large
 from ecellm.training.export import Finished, finish
@@ -70,6 +71,7 @@ def train(job: Job) -> Result:
     Raises:
         InputError: training stopped for a reason that the user can mend.
     """
+    _check_list_of_checkpoints(job)
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
@@ -81,6 +83,20 @@ def train(job: Job) -> Result:
     if REFUSED in ended:
         raise InputError(ended[REFUSED])
     return result
+
+
+def _check_list_of_checkpoints(job: Job) -> None:
+    """Raise `InputError` if Ray Train's list of checkpoints was cut off: it would stop with a traceback."""
+    path = join(job.checkpoints_dir, RUN_NAME, "checkpoint_manager_snapshot.json")
+    if not job.storage.exists(path):
+        return
+    try:
+        json.loads(job.storage.read_bytes(path))
+    except ValueError:
+        raise InputError(
+            f"the list of checkpoints {path} cannot be read: the run was killed while it was written. To train from "
+            f"the beginning, remove {job.checkpoints_dir}"
+        ) from None
 
 
 def _scaling(config: FinetuneConfig) -> ScalingConfig:

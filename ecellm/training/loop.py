@@ -10,10 +10,11 @@ depend on the rank: with dropout, runs of different numbers of workers differ.
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import ray.train
@@ -42,6 +43,7 @@ from ecellm.training.smoke import run_smoke
 from ecellm.training.trackers import Trackers, trackers_of
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 REFUSED = "refused"
 _CHECKED_ROWS = 3  # that are packed and computed alone, to compare
 
@@ -77,6 +79,27 @@ def _log_to_driver(rank: int) -> None:
         package.propagate = False
 
 
+def together(work: Callable[[], T]) -> T:
+    """Do what one rank may refuse and another not, and that waits for no other rank; if one refuses, all do.
+
+    Raises:
+        InputError: a rank refuses; all raise what the first one says.
+    """
+    result, refusal = None, ""
+    try:
+        result = work()
+    except Exception as error:
+        found = find_cause(error, InputError)
+        if found is None:
+            raise
+        refusal = str(found)
+    refusals = [""] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(refusals, refusal)
+    if first := next(filter(None, refusals), None):
+        raise InputError(first)
+    return cast("T", result)
+
+
 class Trainer:
     """One worker's part of a training run."""
 
@@ -89,10 +112,7 @@ class Trainer:
         self._rows = RowReader(job.storage, job.rows_dir, "train")
         self._val_rows = RowReader(job.storage, job.rows_dir, "val")
         self._plan = plan_steps(config, self._rows.num_rows)
-        self._tokenizer = load_tokenizer(job.base_model, config.base_model_revision, job.storage)
-        bf16 = uses_bf16(config)
-        path = local_model(job.base_model, config.base_model_revision, job.storage)
-        model = build_model(path, config, bf16=bf16)
+        model, self._tokenizer, bf16 = together(self._load)
         pad_token_id, decoder_start = special_tokens(model.config)
         self._mfu_of = partial(
             mfu,
@@ -108,7 +128,17 @@ class Trainer:
             self._engine, limits, pad_token_id, decoder_start, self._device, self._rank, self._world_size
         )
         self._saver = Saver(job, self._engine, self._rank, self._world_size, self._state.best)
-        self._trackers = self._start_trackers()
+        self._trackers = together(self._start_trackers)
+
+    def _load(self) -> tuple[Any, Any, bool]:
+        """Return the model, its tokenizer, and whether it computes in bf16."""
+        job, config = self._job, self._config
+        bf16 = uses_bf16(config)
+        tokenizer = load_tokenizer(
+            job.base_model, config.base_model_revision, job.storage, trust_remote_code=config.trust_remote_code
+        )
+        path = local_model(job.base_model, config.base_model_revision, job.storage)
+        return build_model(path, config, bf16=bf16), tokenizer, bf16
 
     def _start(self, model: Any, *, bf16: bool) -> Engine:
         """Make the engine, from the last checkpoint if there is one."""
@@ -144,8 +174,7 @@ class Trainer:
             self._device.type,
             f"{self._engine.num_trainable:,}",
         )
-        if not self._state.step:
-            self._before_the_first_step()
+        self._before_the_first_step()
         self._progress.restart_clock()
         preemption = PreemptionWatch(self._device)
         for step, batch in self._batches():
@@ -170,13 +199,16 @@ class Trainer:
         self._trackers.close()
 
     def _before_the_first_step(self) -> None:
-        """Show what is learned, and try what a run needs."""
+        """Show what is learned, and try what a run needs; what may have changed is tried in every attempt."""
         first = next(iter(self._rows.epoch(seed=self._config.seed, epoch=0, global_batch_size=_CHECKED_ROWS)))
-        logger.info("the first sample:\n%s", marked_example(first[0], self._tokenizer))
         if self._config.packing and len(first) > 1:
             check_packing(self._passes, first)
+        if self._state.step:
+            return
+        logger.info("the first sample:\n%s", marked_example(first[0], self._tokenizer))
         if self._config.smoke:
-            run_smoke(self._passes, self._rows.longest(), self._config.optimizer.learning_rate)
+            most = math.ceil(self._config.global_batch_size / self._world_size)
+            run_smoke(self._passes, self._rows.longest(), self._config.optimizer.learning_rate, most_rows=most)
 
     def _batches(self) -> Iterator[tuple[int, list[TrainingRow]]]:
         """Yield (step, global batch) from the step after the last one done."""
@@ -270,7 +302,7 @@ class Trainer:
             self._tokenizer,
             rank=self._rank,
             world_size=self._world_size,
-            batch_size=self._config.micro_batch_size,
+            limits=self._passes.limits,
             device=self._device,
         )
         return dict(self._job.evaluate_fn(picked, references, answers))

@@ -23,9 +23,10 @@ from ecellm.training.engine import Engine
 from ecellm.training.job import Job
 
 logger = logging.getLogger(__name__)
-# Checkpoints that are on their way to the store when a run dies leave it with the one before them, whose best weights
-# must still be there.
-_KEPT_BEST = 3
+# Every third checkpoint is waited for, and with it those before: so many are on their way to the store at most. When a
+# run dies, it goes on from the one before them, whose best weights must still be there.
+_MOST_ON_THE_WAY = 2
+_KEPT_BEST = _MOST_ON_THE_WAY + 2
 
 
 class Saver:
@@ -44,6 +45,7 @@ class Saver:
         self._engine = engine
         self._rank = rank
         self._world_size = world_size
+        self._num_on_the_way = 0
         self._kept_best: deque[Best | None] = deque([best], maxlen=_KEPT_BEST)
         self._owners = checkpoint.owners(engine.sizes, world_size)
 
@@ -68,6 +70,8 @@ class Saver:
             log: the training log until here.
             is_awaited: whether to wait until it is in the store.
         """
+        is_awaited = is_awaited or self._num_on_the_way == _MOST_ON_THE_WAY
+        self._num_on_the_way = 0 if is_awaited else self._num_on_the_way + 1
         scratch = Path(tempfile.mkdtemp(prefix="ecellm-checkpoint-"))  # Ray Train removes it once it is copied
         checkpoint.save_shard(self._engine.gather(self._owners), scratch / self._shard)
         if self._rank == 0:

@@ -18,22 +18,28 @@ _STEPS = 2
 _TOLERANCE = 1e-4
 
 
-def largest_batch(longest: TrainingRow, passes: Passes) -> list[TrainingRow]:
-    """Return a global batch that gives every rank one micro-batch with as many positions as its limits allow."""
+def largest_batch(longest: TrainingRow, passes: Passes, most_rows: int) -> list[TrainingRow]:
+    """Return a global batch that gives every rank one micro-batch as large as its limits, and `most_rows`, allow."""
     number = 1
-    while passes.limits.allows([longest.num_tokens] * (number + 1)):
+    while number < most_rows and passes.limits.allows([longest.num_tokens] * (number + 1)):
         number += 1
     return [longest] * (number * passes.world_size)
 
 
-def run_smoke(passes: Passes, longest: TrainingRow, learning_rate: float) -> None:
+def run_smoke(passes: Passes, longest: TrainingRow, learning_rate: float, *, most_rows: int) -> None:
     """Do what a run does, twice at its largest, and leave no trace; a collective of all ranks.
+
+    Args:
+        passes: how batches are computed.
+        longest: the longest training row.
+        learning_rate: of the steps.
+        most_rows: rows of a global batch that a rank gets at most.
 
     Raises:
         InputError: the memory does not suffice, a loss is not finite, or the state does not come back.
     """
     engine = passes.engine
-    batch = largest_batch(longest, passes)
+    batch = largest_batch(longest, passes, most_rows)
     before = _SharedOut(passes, with_moments=False)
     try:
         for _ in range(_STEPS):

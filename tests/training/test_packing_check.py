@@ -34,6 +34,12 @@ def test_a_model_that_carries_a_state_along_is_refused():
         check_packing(passes_of(MambaForCausalLM(config)), training_rows(3))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_bf16_is_no_reason_to_refuse(seed):
+    rows = training_rows(12)[3 * seed : 3 * seed + 3]
+    check_packing(passes_of(make("llama").to(torch.bfloat16)), rows)
+
+
 def test_a_model_whose_positions_are_ignored_is_refused():
     model = make("llama")
     forward = model.forward
