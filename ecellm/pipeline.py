@@ -27,7 +27,7 @@ import yaml
 
 from ecellm.config import FinetuneConfig, JobConfig, PipelineConfig
 from ecellm.errors import InputError
-from ecellm.presets import Preset, find_preset, named_model, with_preset
+from ecellm.presets import Preset, find_preset, merged, named_model, with_preset
 from ecellm.recipe import validate
 from ecellm.redaction import redacted
 from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
@@ -103,7 +103,7 @@ def _node(name: str, config: PipelineConfig, stage: Stage[Any], done: Mapping[st
         values.setdefault("model", config.defaults["base_model"])  # what answers before tuning
     for need in spec.needs:
         _wire(name, spec.job, done[need], values)
-    values |= spec.config
+    values = merged(values, spec.config)
     preset = _preset(named_model(stage.config_class, values), done)
     values = with_preset(stage.config_class, values, preset)
     return Node(name, stage, validate(stage.config_class, values, f"stages.{name}.config"), preset)

@@ -73,16 +73,16 @@ def with_preset(config_class: type[BaseModel], values: Mapping[str, Any], preset
     """
     fields = config_class.model_fields
     below = {name: value for name, value in preset.values.items() if name in fields} if preset else {}
-    return _merged(below, values)
+    return merged(below, values)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return both mappings in one, nested ones merged too; `above` wins."""
     result = dict(below)
     for key, value in above.items():
         under = result.get(key)
         if isinstance(under, Mapping) and isinstance(value, Mapping):
-            result[key] = _merged(under, value)
+            result[key] = merged(under, value)
         else:
             result[key] = value
     return result

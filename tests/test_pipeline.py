@@ -75,6 +75,12 @@ def test_what_cannot_be_wired_is_named(change, told):
         resolve(pipeline({**STAGE_SPECS, **change}), load_stage)
 
 
+def test_a_stage_s_own_nested_values_leave_the_defaults_beside_them():
+    stages = {**STAGE_SPECS, "tuned": {**STAGE_SPECS["tuned"], "config": {"lora": {"alpha": 32}}}}
+    lora = nodes(pipeline(stages, {"base_model": "org/base", "lora": {"r": 8}}))["tuned"].lora
+    assert (lora.r, lora.alpha) == (8, 32)
+
+
 def test_a_default_that_no_stage_has_is_refused():
     with pytest.raises(
         InputError, match="no stage of this pipeline has a field 'max_lenght': did you mean 'max_length'"
