@@ -94,12 +94,15 @@ class _Scale:
     span: float
 
     def x(self, step: float) -> float:
+        """Return how far to the right a step is."""
         return round(float(LEFT + (step - self.first) / self.step_span * (WIDTH - LEFT - RIGHT)), 1)
 
     def y(self, value: float) -> float:
+        """Return how far down a value is."""
         return round(float(HEIGHT - BOTTOM - (value - self.low) / self.span * (HEIGHT - TOP - BOTTOM)), 1)
 
     def curve(self, kind: str, points: np.ndarray, *, has_markers: bool = False) -> Curve:
+        """Return the line through points, [num_points, 2] of step and value."""
         places = tuple((self.x(step), self.y(value)) for step, value in points)
         text = " ".join(f"{left},{top}" for left, top in places)
         return Curve(kind, text, places if has_markers else (), float(points[-1, 1]))

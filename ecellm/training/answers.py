@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ecellm.training.batches import Limits, TrainingRow
+from ecellm.training.batches import TrainingRow
+from ecellm.training.dealing import Limits
 from ecellm.training.engine import Engine
 
 

@@ -19,6 +19,7 @@ from ecellm.prompts.rendering import PromptParts, render
 from ecellm.redaction import redacted_text
 from ecellm.storage import Storage, join
 from ecellm.training.rows import INDEX_NAME, read_index, split_directory
+from ecellm.training.rows import num_rows as count_rows
 from ecellm.training.schedule import plan_steps
 
 CARD_NAME, CURVE_NAME = "README.md", "loss_curve.svg"
@@ -56,7 +57,7 @@ def describe_rows(storage: Storage, rows_dir: str) -> RowFigures:
     settings: set[str] = set()
     for split in _SPLITS:
         groups = read_index(storage, rows_dir, split)
-        num_rows[split] = sum(group.num_rows for group in groups)
+        num_rows[split] = count_rows(groups)
         num_tokens[split] = _count_tokens(storage, rows_dir, split) if groups else 0
         for name in sorted({group.file for group in groups}):
             table = storage.read_table(join(split_directory(rows_dir, split), name), ["task", "setting"])
@@ -168,7 +169,7 @@ def _settings(config: FinetuneConfig) -> dict[str, str]:
     optimizer, lora = config.optimizer, config.lora
     schedule = f"{optimizer.schedule}, warm-up over {optimizer.warmup_ratio:.0%} of the steps"
     settings = {"method": _method(config)}
-    if config.method != "full":
+    if config.uses_adapters:
         targets = ", ".join(lora.target_modules) if lora.target_modules else _DEFAULT_TARGETS
         settings["LoRA"] = f"r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout:g}, on {targets}"
     steps = "" if config.max_steps is None else f", at most {config.max_steps:,} steps"

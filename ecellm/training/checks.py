@@ -155,27 +155,18 @@ def _check_ids(storage: Storage, path: str, base_model: str, model_config: Any) 
                         f"{path} holds token ids up to {int(np.max(ids))}, but {base_model} knows {vocab_size}: the "
                         "rows were tokenized for another model"
                     )
-            if not _answers(table).all():
+            prompts, answers = _prompts_and_answers(table)
+            if not answers.all():
                 raise InputError(f"{path} has a row without an answer token, from which nothing can be learned")
-            lengths += _lengths(table)
+            in_all = prompts + answers
+            lengths += Lengths(len(in_all), int(in_all.sum()), int(in_all.max(initial=0)), int(answers.max(initial=0)))
     return lengths
 
 
-def _lengths(table: pa.Table) -> Lengths:
-    """Return the lengths of a table's rows, as `TrainingRow` has them."""
-    inputs, labels = _lists(table)
-    answers, lengths = _answers(table), inputs + labels
-    return Lengths(len(lengths), int(lengths.sum()), int(lengths.max(initial=0)), int(answers.max(initial=0)))
-
-
-def _lists(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lengths of a table's inputs and labels; 0 for null."""
+def _prompts_and_answers(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens of each row's prompt, and of what is learned behind it, as `TrainingRow` counts them."""
     inputs, labels = (pc.fill_null(pc.list_value_length(table[name]), 0).to_numpy() for name in ("input_ids", "labels"))
-    return inputs, labels
-
-
-def _answers(table: pa.Table) -> np.ndarray:
-    """Return the answer tokens of a table's rows, as `TrainingRow` counts them; not below 0."""
-    inputs, labels = _lists(table)
-    in_prompts = np.maximum(table["num_prompt_tokens"].to_numpy(), 1)
-    return labels if labels.any() else np.maximum(inputs - in_prompts, 0)
+    if labels.any():
+        return inputs, labels
+    prompts = np.minimum(np.maximum(table["num_prompt_tokens"].to_numpy(), 1), inputs)
+    return prompts, inputs - prompts

@@ -24,10 +24,8 @@ def marked_example(row: TrainingRow, tokenizer: Any, *, max_prompt_tokens: int =
         tokenizer: of the model that is tuned.
         max_prompt_tokens: longer prompts are cut in the middle.
     """
-    if row.labels is None:
-        prompt, target = row.input_ids[: row.first_target].tolist(), row.input_ids[row.first_target :].tolist()
-    else:
-        prompt, target = row.input_ids.tolist(), row.labels.tolist()
+    before = row.input_ids if row.labels is not None else row.input_ids[: row.first_target]
+    prompt, target = before.tolist(), row.answer_ids.tolist()
     head, tail = _shortened(prompt, max_prompt_tokens)
     left_out = len(prompt) - len(head) - len(tail)
     gap = f" [... {left_out:,} tokens left out ...] " if left_out else ""

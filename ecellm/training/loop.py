@@ -25,8 +25,9 @@ from ecellm.models import local_model
 from ecellm.prompts.tokenizer import load_tokenizer
 from ecellm.training import checkpoint
 from ecellm.training.answers import answer, picked_positions
-from ecellm.training.batches import Limits, TrainingRow, padding_share, token_weights
+from ecellm.training.batches import TrainingRow, padding_share, token_weights
 from ecellm.training.checkpoint import TrainingState
+from ecellm.training.dealing import Limits
 from ecellm.training.engine import Engine, prepare_process
 from ecellm.training.example_view import marked_example
 from ecellm.training.flops import mfu, peak_flops
@@ -45,7 +46,7 @@ from ecellm.training.trackers import Trackers, trackers_of
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 REFUSED = "refused"
-_CHECKED_ROWS = 3  # that are packed and computed alone, to compare
+_CHECKED_ROWS = 3  # that are packed to see whether they are kept apart
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
@@ -200,6 +201,8 @@ class Trainer:
 
     def _before_the_first_step(self) -> None:
         """Show what is learned, and try what a run needs; what may have changed is tried in every attempt."""
+        if self._state.step and not self._config.packing:
+            return
         first = next(iter(self._rows.epoch(seed=self._config.seed, epoch=0, global_batch_size=_CHECKED_ROWS)))
         if self._config.packing and len(first) > 1:
             check_packing(self._passes, first)

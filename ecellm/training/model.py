@@ -42,6 +42,13 @@ def attention_implementation(config: FinetuneConfig, *, bf16: bool) -> str | Non
     return "flash_attention_2" if bf16 and on_gpu and is_flash_attn_2_available() else None
 
 
+def model_class(model_config: Any) -> Any:
+    """Return transformers' class for a model: causal, or sequence-to-sequence if its config says so."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
+
+
 def load_base(
     path: str,
     *,
@@ -64,13 +71,14 @@ def load_base(
     Returns:
         A causal model, or a sequence-to-sequence one if its config says so.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import AutoConfig
 
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
     model_config = AutoConfig.from_pretrained(path, **source)
-    kind = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
     quantized = {} if quantization is None else {"quantization_config": quantization}
-    return kind.from_pretrained(path, dtype=dtype, attn_implementation=attention, **source, **quantized)
+    return model_class(model_config).from_pretrained(
+        path, dtype=dtype, attn_implementation=attention, **source, **quantized
+    )
 
 
 def head_is_tied(model: Any) -> bool:

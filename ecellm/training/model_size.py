@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ecellm.config import FinetuneConfig
-from ecellm.training.model import add_adapters
+from ecellm.training.model import add_adapters, model_class
 
 # The masks of two dropouts are the other 2 bytes of 34 in Korthikanti et al.; see `_layer`.
 _WITH_MASKS = 34 / 32
@@ -74,11 +74,8 @@ class ModelSize:
 
 def empty_model(model_config: Any, config: FinetuneConfig) -> Any:
     """Return a base model on the meta device: it takes no memory, whatever its size."""
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    kind = AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
-        return kind.from_config(model_config, trust_remote_code=config.trust_remote_code)
+        return model_class(model_config).from_config(model_config, trust_remote_code=config.trust_remote_code)
 
 
 def measure(base: Any, config: FinetuneConfig) -> ModelSize:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ecellm.training.batches import Limits, TrainingRow, deal, micro_batches
+from ecellm.training.batches import TrainingRow, micro_batches
+from ecellm.training.dealing import Limits, Part, deal
 from ecellm.training.engine import Engine
 from ecellm.training.loss import tensors
 
-Dealt = list[list[list[int]]]
+Dealt = list[list[Part]]
 
 
 @dataclass(frozen=True)

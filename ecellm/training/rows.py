@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from ecellm.errors import InputError
 from ecellm.storage import Storage, join
-from ecellm.training.batches import RowGroup, TrainingRow, Window, epoch_windows, sequential_windows
+from ecellm.training.batches import TrainingRow
+from ecellm.training.order import RowGroup, Window, epoch_windows, sequential_windows
 
 INDEX_NAME = "_index.parquet"
 _MANY_ROWS = 4096

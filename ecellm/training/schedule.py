@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from ecellm.config import FinetuneConfig, OptimizerSettings
-from ecellm.training.batches import num_batches
+from ecellm.training.order import num_batches
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ _TOLERANCE = 1e-4
 def largest_batch(longest: TrainingRow, passes: Passes, most_rows: int) -> list[TrainingRow]:
     """Return a global batch that gives every rank one micro-batch as large as its limits, and `most_rows`, allow."""
     number = 1
-    while number < most_rows and passes.limits.allows([longest.num_tokens] * (number + 1)):
+    while number < most_rows and passes.limits.allows(number + 1, (number + 1) * longest.num_tokens):
         number += 1
     return [longest] * (number * passes.world_size)
 

@@ -18,7 +18,8 @@ from ecellm.prompts.tokenizer import load_prompt_tokenizer
 from ecellm.sources import amazon_google
 from ecellm.storage import Storage
 from ecellm.tasks.product_matching import build_examples
-from ecellm.training.batches import Limits, TrainingRow, token_weights
+from ecellm.training.batches import TrainingRow, token_weights
+from ecellm.training.dealing import Limits
 from ecellm.training.engine import Engine, prepare_process
 from ecellm.training.model import add_adapters, build_model, load_base, special_tokens
 from ecellm.training.passes import Passes
@@ -186,11 +187,6 @@ def timed(step: Callable[[Batch], float], batch: Batch) -> tuple[float, float]:
     owner = getattr(step, "__self__", None)
     seconds = getattr(owner, "seconds", seconds)
     return sum(row.num_tokens for row in batch) / seconds, loss
-
-
-def prepare_threads(number: int) -> None:
-    """Set the threads of this process."""
-    torch.set_num_threads(number)
 
 
 def raw_dir_or_exit(given: Path | None) -> str:

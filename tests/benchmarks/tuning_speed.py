@@ -28,7 +28,6 @@ from tests.benchmarks.tuning_loops import (
     batches_of,
     config_of,
     join_group,
-    prepare_threads,
     raw_dir_or_exit,
     real_rows,
     timed,
@@ -43,12 +42,10 @@ _OTHERS = {"released": Released, "trainer": HuggingFace}
 
 def compare(raw_dir: str, other: str, precision: str) -> None:
     """Print the ratio of finetune's tokens per second to another loop's."""
-    prepare_threads(2)
     join_group()
-    config = config_of(precision=precision)
+    config = config_of(precision=precision, cpus_per_worker=2)
     rows = real_rows(raw_dir, _BATCH * (_PAIRS + 1))
     ours, theirs = Ours(config), _OTHERS[other](config)
-    prepare_threads(2)
     speeds = []
     for number, batch in enumerate(batches_of(rows, _BATCH)):
         # In turns, now the one first, now the other: what else the machine does hits both.

@@ -38,16 +38,18 @@ def make(architecture, *, attention=None):
     """Return a model of an architecture with random weights, always the same."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    torch.manual_seed(3)
     if architecture in SEQUENCE_TO_SEQUENCE:
-        return _make_t5(gated=architecture == "flan-t5")
+        return make_t5(gated=architecture == "flan-t5", seed=3)
+    torch.manual_seed(3)
     config = AutoConfig.for_model(architecture, **{**_COMMON, **CAUSAL[architecture]})
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention).eval()
 
 
-def _make_t5(*, gated):
+def make_t5(*, gated, seed):
+    """Return a T5 with random weights; a gated one as Flan-T5 has its own output layer."""
     from transformers import T5Config, T5ForConditionalGeneration
 
+    torch.manual_seed(seed)
     config = T5Config(
         vocab_size=VOCAB_SIZE,
         d_model=32,

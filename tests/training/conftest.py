@@ -5,7 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-VOCAB_SIZE = 160
+from tests.training import architectures
+
+VOCAB_SIZE = architectures.VOCAB_SIZE
 
 
 def save_tokenizer(directory):
@@ -44,25 +46,7 @@ def make_llama(directory, *, tied=False, hidden_size=32, num_layers=2):
 
 
 def make_t5(directory):
-    import torch
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    torch.manual_seed(7)
-    config = T5Config(
-        vocab_size=VOCAB_SIZE,
-        d_model=32,
-        d_kv=8,
-        d_ff=64,
-        num_layers=2,
-        num_heads=4,
-        dropout_rate=0.0,
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=2,
-    )
-    T5ForConditionalGeneration(config).save_pretrained(directory)
+    architectures.make_t5(gated=True, seed=7).save_pretrained(directory)
     save_tokenizer(directory)
     return Path(directory)
 

@@ -6,19 +6,9 @@ from conftest import example_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecellm.training.batches import (
-    Limits,
-    RowGroup,
-    TrainingRow,
-    collate,
-    deal,
-    epoch_windows,
-    micro_batches,
-    num_batches,
-    padding_share,
-    sequential_windows,
-    token_weights,
-)
+from ecellm.training.batches import TrainingRow, collate, micro_batches, padding_share, token_weights
+from ecellm.training.dealing import Limits, deal
+from ecellm.training.order import RowGroup, epoch_windows, num_batches, sequential_windows
 
 
 def index_of(sizes):

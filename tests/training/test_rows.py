@@ -23,9 +23,9 @@ def test_an_epoch_reads_every_row_once(rows_dir):
 
 
 def test_going_on_in_the_middle_gives_the_rest_of_the_epoch(rows_dir, monkeypatch):
-    from ecellm.training import batches
+    from ecellm.training import order
 
-    monkeypatch.setattr(batches.epoch_windows, "__kwdefaults__", {"window_rows": 10})
+    monkeypatch.setattr(order.epoch_windows, "__kwdefaults__", {"window_rows": 10})
     reader = RowReader(Storage(), str(rows_dir), "train")
     whole = ids(reader.epoch(seed=1, epoch=2, global_batch_size=6))
     for first in range(len(whole) + 1):

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ecellm.dataset.builders.exchange import ExchangeWriter, buckets_of_keys, iter_bucket, read_bucket
+from ecellm.dataset.builders.exchange import ExchangeWriter, buckets_of_keys, read_bucket
 from ecellm.dataset.builders.flow import Context, Result, Step
 from ecellm.dataset.builders.plan import buckets_of_files
 from ecellm.sources.amazon_reviews import (
@@ -121,14 +121,13 @@ def products_step(context: Context, category: str, number: int) -> Step:
     return Step(f"products/{category}", stage_products, {"category": category, "number": number}, cost=size)
 
 
-def count_products(context: Context, directory: str, bucket: int) -> int:
-    """Return the lines of one bucket, with those of repeated asins."""
-    return sum(table.num_rows for table in iter_bucket(context.storage, directory, bucket, ["asin"]))
-
-
 def read_products(context: Context, directory: str, bucket: int, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
-    """Return the products of one bucket, each asin once: of repeated ones the last line of the file."""
-    table = read_bucket(context.storage, directory, bucket, schema, columns)
+    """Return the products of one bucket, each asin once."""
+    return each_asin_once(read_bucket(context.storage, directory, bucket, schema, columns))
+
+
+def each_asin_once(table: pa.Table) -> pa.Table:
+    """Return the products of a whole bucket without repeats: of repeated asins the last line of the file."""
     places = pa.array(range(table.num_rows), pa.int64())
     last = table.select(["asin"]).append_column("place", places).group_by("asin").aggregate([("place", "max")])
     kept = last["place_max"]

@@ -22,7 +22,7 @@ from ecellm.dataset.builders.exchange import (
 from ecellm.dataset.builders.flow import Context, Flow, Result, Step
 from ecellm.dataset.builders.metadata import (
     PRODUCTS,
-    count_products,
+    each_asin_once,
     look_at_products,
     num_item_buckets,
     products_dir,
@@ -54,8 +54,8 @@ _PAIRS = pa.schema(
 def list_edges(context: Context, *, category: str, bucket: int, number: int) -> Result:
     """Step: list what each product of a bucket is related to, and send it to the bucket of the related product."""
     columns = ["asin", "title", *RELATIONS]
-    directory = products_dir(context, category)
-    products = read_products(context, directory, bucket, PRODUCTS, columns)
+    lines = read_bucket(context.storage, products_dir(context, category), bucket, PRODUCTS, columns)
+    products = each_asin_once(lines)
     with_title = products.filter(pc.greater(pc.fill_null(pc.binary_length(products["title"]), 0), 0))
     with ExchangeWriter(context.storage, context.staging("edges", category), f"{bucket:05d}", _EDGES, number) as writer:
         for place, relation in enumerate(RELATIONS):
@@ -74,7 +74,7 @@ def list_edges(context: Context, *, category: str, bucket: int, number: int) -> 
             writer.add(edges, buckets_of_keys(edges["related"], number))
     dropped = {
         "product without title": products.num_rows - with_title.num_rows,
-        "product line before another of its asin": count_products(context, directory, bucket) - products.num_rows,
+        "product line before another of its asin": lines.num_rows - products.num_rows,
     }
     return {"rows": writer.num_rows, "dropped": dropped}
 
