@@ -2,13 +2,14 @@
 
     tensors-00000-of-00002.safetensors    trainable parameters and AdamW's two moments, fp32, whole, by name;
     tensors-00001-of-00002.safetensors    each in the shard of one rank
-    state.json                            step, seconds, best validation so far, number of shards
+    state.json                            step, seconds, best validation so far, number of shards, size of each file
     log.parquet                           the training log until here
 
 The rest is a function of these and the config: the learning rate of the step, the batches of (seed, epoch, step), and
 the random numbers of dropout, which are seeded anew at each step by (seed, step, rank). Parameters are shared out over
 ranks by size, so that a rank holds and writes 12 bytes of host memory a trainable parameter, divided by the ranks; on
-the way back one tensor at a time is read, by any number of ranks.
+the way back one tensor at a time is read, by any number of ranks. Each rank copies its own files to the store, at its
+own time: by the sizes it is seen whether all have arrived, and whole (see recovery.py).
 """
 
 import json
@@ -27,10 +28,11 @@ from safetensors.torch import save_file
 from ecellm.errors import InputError
 from ecellm.schema import TRAINING_LOG
 
-FORMAT_VERSION = 2
-BEST_DIRECTORY = "best"
+FORMAT_VERSION = 3
+RUN_DIRECTORY, BEST_DIRECTORY = "run", "best"
 WEIGHT = "weight"
-_STATE_NAME, _LOG_NAME = "state.json", "log.parquet"
+STATE_NAME = "state.json"
+_LOG_NAME = "log.parquet"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,25 @@ class TrainingState:
     is_stopped: bool = False
 
 
+@dataclass(frozen=True)
+class Description:
+    """What state.json says of a checkpoint.
+
+    Attributes:
+        state: where the run was.
+        num_shards: files that its tensors are in.
+        sizes: bytes of every other file of the checkpoint, by name.
+    """
+
+    state: TrainingState
+    num_shards: int
+    sizes: Mapping[str, int]
+
+
+class UnusableError(ValueError):
+    """A checkpoint cannot be gone on from; the message says why."""
+
+
 def owners(sizes: Mapping[str, int], num_shards: int) -> dict[str, int]:
     """Return which shard holds each parameter, so that shards are about equally large.
 
@@ -100,11 +121,23 @@ def save_shard(tensors: dict[str, torch.Tensor], path: Path) -> None:
     save_file(tensors, path)
 
 
-def save_state(state: TrainingState, log: Sequence[Mapping[str, object]], directory: Path, *, num_shards: int) -> None:
-    """Write all but the tensors into a local directory."""
-    values = {"version": FORMAT_VERSION, "num_shards": num_shards, **asdict(state)}
-    (directory / _STATE_NAME).write_text(json.dumps(values, indent=1))
+def save_state(
+    state: TrainingState, log: Sequence[Mapping[str, object]], directory: Path, *, shard_sizes: Sequence[int]
+) -> None:
+    """Write all but the tensors into a local directory.
+
+    Args:
+        state: where the run is.
+        log: the training log until here.
+        directory: where to.
+        shard_sizes: bytes of the file of each shard.
+    """
     pq.write_table(log_table(log), directory / _LOG_NAME)
+    num_shards = len(shard_sizes)
+    sizes = {shard_name(shard, num_shards): size for shard, size in enumerate(shard_sizes)}
+    sizes[_LOG_NAME] = (directory / _LOG_NAME).stat().st_size
+    values = {"version": FORMAT_VERSION, "num_shards": num_shards, "sizes": sizes, **asdict(state)}
+    (directory / STATE_NAME).write_text(json.dumps(values, indent=1))
 
 
 def load_state(directory: Path) -> tuple[TrainingState, int]:
@@ -113,18 +146,31 @@ def load_state(directory: Path) -> tuple[TrainingState, int]:
     Raises:
         InputError: the state is not there, cannot be read, or is of another version of the format.
     """
+    path = directory / STATE_NAME
     try:
-        values: dict[str, Any] = json.loads((directory / _STATE_NAME).read_text())
-        version = values.pop("version")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"the checkpoint {directory} has no readable {_STATE_NAME}: {_ADVICE}") from None
-    if version != FORMAT_VERSION:
-        raise InputError(f"the checkpoint {directory} was written by another version of ecellm: {_ADVICE}")
-    best, num_shards = values.pop("best"), values.pop("num_shards")
-    return TrainingState(**values, best=Best(**best) if best else None), num_shards
+        description = parse_state(path.read_bytes() if path.exists() else b"")
+    except UnusableError as error:
+        raise InputError(f"the checkpoint {directory} cannot be used ({error}). {_ADVICE}") from None
+    return description.state, description.num_shards
 
 
-_ADVICE = "to train from the beginning, remove the directory checkpoints/ of the output"
+def parse_state(data: bytes) -> Description:
+    """Read the content of a state.json.
+
+    Raises:
+        UnusableError: it cannot be read, or is of another version of the format.
+    """
+    try:
+        values: dict[str, Any] = json.loads(data)
+        if (version := values.pop("version")) == FORMAT_VERSION:
+            best, num_shards, sizes = values.pop("best"), values.pop("num_shards"), values.pop("sizes")
+            return Description(TrainingState(**values, best=Best(**best) if best else None), num_shards, sizes)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UnusableError(f"it has no readable {STATE_NAME}") from None
+    raise UnusableError(f"it was written by another version of ecellm (format {version}, not {FORMAT_VERSION})")
+
+
+_ADVICE = "To train from the beginning, remove the directory checkpoints/ of the output"
 
 
 class Tensors:
@@ -159,7 +205,7 @@ def open_tensors(directory: Path, num_shards: int) -> Iterator[Tensors]:
             try:
                 file = stack.enter_context(safe_open(path, framework="pt"))
             except (OSError, SafetensorError) as error:
-                raise InputError(f"the checkpoint's {path} cannot be read ({error}): {_ADVICE}") from None
+                raise InputError(f"the checkpoint's {path} cannot be read ({error}). {_ADVICE}") from None
             files |= dict.fromkeys(file.keys(), file)
         yield Tensors(files)
 

@@ -80,17 +80,13 @@ def check_model_and_rows(config: FinetuneConfig, storage: Storage, rows_dir: str
 
 def _describe_model(config: FinetuneConfig, storage: Storage, base_model: str) -> tuple[Any, Any]:
     """Return the model without its weights, and its tokenizer."""
-    from transformers import AutoConfig
-
-    from ecellm.models import local_model, require_weights
+    from ecellm.models import load_model_config, local_model, require_weights
     from ecellm.prompts.tokenizer import load_tokenizer
     from ecellm.training.model_size import empty_model
 
-    path = local_model(base_model, config.base_model_revision, storage)
-    require_weights(path)
-    model_config = AutoConfig.from_pretrained(
-        path, revision=config.base_model_revision, trust_remote_code=config.trust_remote_code
-    )
+    source = (base_model, config.base_model_revision, storage)
+    require_weights(local_model(*source, trust_remote_code=config.trust_remote_code))
+    model_config = load_model_config(*source, trust_remote_code=config.trust_remote_code)
     text_config = model_config.get_text_config()
     tied = getattr(text_config, "tie_word_embeddings", False) or getattr(model_config, "tie_word_embeddings", False)
     if model_config.is_encoder_decoder and config.packing:
@@ -103,13 +99,10 @@ def _describe_model(config: FinetuneConfig, storage: Storage, base_model: str) -
             f"{base_model} shares its output layer with its input embeddings, so an adapter on lm_head cannot be "
             "merged: leave lm_head out of lora.target_modules, or set export_merged=false"
         )
-    model = empty_model(model_config, config)
+    model = empty_model(model_config, trust_remote_code=config.trust_remote_code)
     if config.uses_adapters and config.lora.target_modules:
         _check_target_modules(model, config.lora.target_modules, base_model)
-    tokenizer = load_tokenizer(
-        base_model, config.base_model_revision, storage, trust_remote_code=config.trust_remote_code
-    )
-    return model, tokenizer
+    return model, load_tokenizer(*source, trust_remote_code=config.trust_remote_code)
 
 
 def _check_target_modules(model: Any, targets: Sequence[str], base_model: str) -> None:

@@ -1,4 +1,7 @@
-"""FinetuneConfig in, DeepSpeed's dict out.
+"""FinetuneConfig in, DeepSpeed's dict out; with it DeepSpeed's start, and how ZeRO-3 loads a model.
+
+No compiler is needed: DeepSpeed would build a shared-memory operation at its start on a CPU, which only its inference
+uses; it is told that the operation is not to be had.
 
 Accumulation is ours: `managed_gradient_accumulation` off makes `engine.step()` the boundary, whatever the number of
 micro-batches, and the loss is already weighted for the global batch. DeepSpeed averages gradients over ranks, so the
@@ -6,7 +9,12 @@ weights carry a factor of the world size (see `loss.py`).
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
+
+import torch
 
 from ecellm.config import FinetuneConfig
 
@@ -69,3 +77,59 @@ def _zero(config: FinetuneConfig, stage: int, *, on_gpu: bool, num_trainable: in
         elif stage:
             zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     return zero
+
+
+def start_deepspeed(*, on_gpu: bool) -> Any:
+    """Import DeepSpeed and let it use the process group that Ray Train has made; again is safe."""
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    if not on_gpu:
+        deepspeed.ops.__compatible_ops__ = {}
+    deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False)
+    return deepspeed
+
+
+@contextmanager
+def spread_while_loading(config: FinetuneConfig, *, bf16: bool, on_gpu: bool) -> Iterator[None]:
+    """Let transformers' `from_pretrained` spread weights over the ranks while it loads them (ZeRO-3).
+
+    Each layer's weights are made empty and spread at once (`deepspeed.zero.Init`). Then, layer by layer, all ranks
+    gather it, the first one fills it from the files, which it maps into its memory, and it is spread again: no rank
+    has more than its share and one layer. Loading is a collective of all ranks. It ends with this context, because
+    transformers would go on to take every model for a spread one, those of a later export too.
+
+    Args:
+        config: the job's config.
+        bf16: whether the weights are bf16; else fp32.
+        on_gpu: whether the shares lie on the workers' GPUs.
+    """
+    from transformers.integrations import HfDeepSpeedConfig
+
+    start_deepspeed(on_gpu=on_gpu)
+    # transformers finds it by a weak reference, so it has to live as long as it is to be found.
+    settings = HfDeepSpeedConfig(deepspeed_config(config, bf16=bf16, on_gpu=on_gpu, num_trainable=0))
+    try:
+        with patch.object(torch, "equal", _equal):
+            yield
+    finally:
+        del settings
+
+
+def _equal(first: Any, second: Any, equal: Any = torch.equal) -> bool:
+    """Return what `torch.equal` does, for spread weights too.
+
+    transformers asks it whether an output layer that the config says is tied has other weights than the embeddings in
+    the files, and is thus not tied (Flan-T5). A spread weight's own data are empty, so that any two would be equal.
+    """
+    if not (hasattr(first, "ds_tensor") and hasattr(second, "ds_tensor")):
+        return bool(equal(first, second))
+    if first.ds_shape != second.ds_shape:
+        return False
+    # A share is filled up to the size of the others' with whatever there is.
+    size = first.ds_tensor.numel()
+    filled = min(size, max(0, first.ds_numel - torch.distributed.get_rank() * size))
+    is_same = equal(first.ds_tensor[:filled], second.ds_tensor[:filled])
+    differs = torch.tensor(float(not is_same), device=first.ds_tensor.device)
+    torch.distributed.all_reduce(differs)
+    return not differs.item()

@@ -1,8 +1,4 @@
-"""Starting DeepSpeed in a worker, and its state as plain tensors by parameter name, whatever the ZeRO stage.
-
-No compiler is needed: DeepSpeed would build a shared-memory operation at its start on a CPU, which only its inference
-uses; it is told that the operation is not to be had.
-"""
+"""DeepSpeed's engine in a worker, and its state as plain tensors by parameter name, whatever the ZeRO stage."""
 
 import contextlib
 import io
@@ -18,9 +14,9 @@ from torch import nn
 from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.training.checkpoint import WEIGHT, label
-from ecellm.training.deepspeed_config import deepspeed_config
+from ecellm.training.deepspeed_config import deepspeed_config, start_deepspeed
 from ecellm.training.loss import AnswerLoss
-from ecellm.training.model import trainable_parameters
+from ecellm.training.model import trainable_parameters, whole_shape
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -54,17 +50,6 @@ def quiet_libraries() -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
-def _start_deepspeed(*, on_gpu: bool) -> Any:
-    """Import DeepSpeed and let it use the process group that Ray Train has made."""
-    import deepspeed
-
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    if not on_gpu:
-        deepspeed.ops.__compatible_ops__ = {}
-    deepspeed.init_distributed(dist_backend="nccl" if on_gpu else "gloo", auto_mpi_discovery=False)
-    return deepspeed
-
-
 class Engine:
     """A DeepSpeed engine around `AnswerLoss`, with what training needs of it.
 
@@ -78,10 +63,10 @@ class Engine:
 
     def __init__(self, model: nn.Module, config: FinetuneConfig, *, bf16: bool, device: torch.device) -> None:
         on_gpu = device.type == "cuda"
-        deepspeed = _start_deepspeed(on_gpu=on_gpu)
+        deepspeed = start_deepspeed(on_gpu=on_gpu)
         self.module = AnswerLoss(model)
         self.parameters = trainable_parameters(model)
-        self.sizes = {name: parameter.numel() for name, parameter in self.parameters.items()}
+        self.sizes = {name: whole_shape(parameter).numel() for name, parameter in self.parameters.items()}
         self.num_trainable = sum(self.sizes.values())
         settings = deepspeed_config(config, bf16=bf16, on_gpu=on_gpu, num_trainable=self.num_trainable)
         self._stage = settings["zero_optimization"]["stage"]
@@ -164,7 +149,7 @@ class Engine:
         for name, parameter in self.parameters.items():
             for key in (WEIGHT, *MOMENTS):
                 value = tensors[label(name, key)]
-                if value.shape != getattr(parameter, "ds_shape", parameter.shape):
+                if value.shape != whole_shape(parameter):
                     raise InputError(f"the checkpoint is of another model: its {name} has shape {tuple(value.shape)}")
                 self._set(parameter, key, value)
 
@@ -238,8 +223,8 @@ def _adamw(parameters: list[nn.Parameter], config: FinetuneConfig) -> torch.opti
     settings = config.optimizer
     groups: list[dict[str, Any]] = [{"params": parameters}]
     if settings.weight_decay:
-        matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-        vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+        matrices = [parameter for parameter in parameters if len(whole_shape(parameter)) > 1]
+        vectors = [parameter for parameter in parameters if len(whole_shape(parameter)) <= 1]
         groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],

@@ -4,9 +4,10 @@ In: the size of a model, the lengths of the training rows, the config. Out: line
 fit on a GPU.
 
 The memory is an estimate that was never compared with a GPU's own figures. On a CPU, what PyTorch keeps for the
-backward pass was 0.8 to 1.1 of it for small Llamas and Gemmas, and up to 1.7 of it for GPT-2 and T5, whose GELU is
-taken step by step. It leaves out what the allocator loses to fragmentation, what experts in one fused tensor and a
-decoder's keys of its encoder keep, and what a model does outside its linear layers and norms.
+backward pass was 0.8 to 1.3 of it for tiny models of 15 architectures (tests/training/test_model_size.py), and 0.6 with
+attention=eager in bf16 for GPT-2 and T5, whose softmax is not in fp32. It leaves out what the allocator loses to
+fragmentation, what experts in one fused tensor and a decoder's keys of its encoder keep, and what a model does outside
+its linear layers, norms and activations.
 
 Bytes of a trained parameter, as DeepSpeed lays them out for our config:
 
@@ -155,8 +156,8 @@ def _weights(size: ModelSize, element: int, stage: int, workers: int, *, is_quan
     whole = (size.num_parameters - in_4_bits) * element + in_4_bits * _BYTES_IN_4_BITS
     if stage < 3 or workers == 1:
         return int(whole)
-    # The whole model is loaded before it is spread.
-    return max(int(whole), _share(whole, workers) + min(size.num_parameters, _MOST_GATHERED) * element)
+    # Loading takes no more: it spreads each layer's weights before it makes the next one's.
+    return _share(whole, workers) + min(size.num_parameters, _MOST_GATHERED) * element
 
 
 def _buffers(size: ModelSize, config: FinetuneConfig, element: int, *, bf16: bool) -> int:
@@ -179,21 +180,34 @@ def _positions(longest: int, samples: int, config: FinetuneConfig) -> int:
 
 def _activations(size: ModelSize, lengths: Lengths, samples: int, config: FinetuneConfig, element: int) -> int:
     """Return the bytes that layers keep: all of it, or with checkpointing their inputs and the largest layer's."""
-    longest = [lengths.longest]
-    if len(size.blocks) > 1:  # an encoder reads prompts, its decoder answers
-        longest.append(lengths.longest_answer)
+    # Positions of a sample, and those that each of them attends to.
+    longest = [(lengths.longest, lengths.longest)]
+    if len(size.blocks) > 1:  # an encoder reads prompts; its decoder answers, and what the encoder made of the prompts
+        longest.append((lengths.longest_answer, lengths.longest_answer + lengths.longest))
     result = 0.0
-    for block, length in zip(size.blocks, longest, strict=True):
+    for block, (length, attended) in zip(size.blocks, longest, strict=True):
         positions = _positions(length, samples, config)
         kept = [layer.num_bytes(element) for layer in block.layers]
-        if size.num_heads:  # 5 a s bytes of a position in 16 bits: the softmax and its dropout (Korthikanti et al.)
-            matrix = 2.5 * element * size.num_heads * (positions if config.packing else length)
-            kept = [layer + matrix for layer in kept]
+        scores = size.num_heads * _score_bytes(size, element) * (positions if config.packing else attended)
+        kept = [layer + scores for layer in kept]
         whole = sum(kept)
         if config.gradient_checkpointing:
             whole = min(len(kept) * block.hidden_size * element + max(kept), whole)
         result += positions * whole
     return int(result)
+
+
+def _score_bytes(size: ModelSize, element: int) -> int:
+    """Return the bytes that attention keeps of a head, a position, and one that it attends to.
+
+    In one piece it keeps nothing of them but the biases that are added, if any. Step by step it keeps the softmax,
+    which is computed in fp32, in bf16 a copy too; with dropout a mask and what it leaves (Korthikanti et al.,
+    arXiv:2205.05198, section 4.1, where the softmax is in 16 bits).
+    """
+    if not size.keeps_scores:
+        return element if size.has_position_bias else 0
+    softmax = 4 + (element if element < 4 else 0)
+    return softmax + (1 + element if size.has_attention_dropout else 0) + (element if size.caps_scores else 0)
 
 
 def describe(facts: Facts, config: FinetuneConfig, gpu_gib: float | None) -> tuple[str, ...]:

@@ -4,9 +4,9 @@
     model/     full: the tuned model, tokenizer
     merged/    LoRA with export_merged: the base model with the adapter merged in, tokenizer
 
-Each has a model card with the loss curve (see card.py). All weights are safetensors, whole models generate greedily
-until the tokenizer's end token. The weights are those of the best validation; without validation rows those of the
-last step.
+Each has a model card with the loss curve (see card.py), and prompt.json, the prompts it learned from. All weights are
+safetensors, whole models generate greedily until the tokenizer's end token. The weights are those of the best
+validation; without validation rows those of the last step.
 """
 
 import tempfile
@@ -20,6 +20,7 @@ import ray.train
 import torch
 
 from ecellm.models import local_model
+from ecellm.prompts.record import write_record
 from ecellm.storage import join
 from ecellm.training import checkpoint
 from ecellm.training.card import TrainingFacts, describe_rows, write_card
@@ -97,7 +98,9 @@ def export(job: Job, tensors: Tensors, facts: TrainingFacts) -> list[str]:
         facts: what the model cards say of the training.
     """
     config = job.config
-    path = local_model(job.base_model, config.base_model_revision, job.storage)
+    path = local_model(
+        job.base_model, config.base_model_revision, job.storage, trust_remote_code=config.trust_remote_code
+    )
     # Whole models are saved in the base model's own precision unless fp32 was asked for; adapters always in fp32.
     dtype = torch.float32 if config.precision == "fp32" else "auto"
     model = load_base(
@@ -141,6 +144,7 @@ def _publish(model: Any, job: Job, base: str, target: str, facts: TrainingFacts)
         model.save_pretrained(directory, **settings)
         tokenizer.save_pretrained(directory)
         is_encoder_decoder = bool(model.config.is_encoder_decoder)
+        write_record(directory, facts.rows.preprocess.get("config", {}))
         write_card(directory, kind=name, facts=facts, tokenizer=tokenizer, is_encoder_decoder=is_encoder_decoder)
         assert not [file for file in directory.rglob("*") if file.suffix in _PICKLES], "only safetensors are published"
         job.storage.upload_dir(directory, target)

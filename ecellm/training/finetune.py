@@ -9,8 +9,6 @@
 The driver only schedules: checks and export are tasks, training is Ray Train workers.
 """
 
-import json
-import logging
 from functools import partial
 from typing import Any
 
@@ -23,15 +21,14 @@ from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.models import fingerprint_with_model, locate
 from ecellm.stage import Outcome, Run, Stage
-from ecellm.storage import Storage, absolute, is_local, join
+from ecellm.storage import Storage, absolute, is_local
+from ecellm.training.checkpoint import RUN_DIRECTORY
 from ecellm.training.checks import check_model_and_rows, check_resources, memory_of_a_gpu
 from ecellm.training.estimate import Facts, describe, refuse_if_too_large
 from ecellm.training.export import Finished, finish
-from ecellm.training.job import EvaluateFn, Job
+from ecellm.training.job import Evaluator, Job
 from ecellm.training.loop import REFUSED, train_worker
-
-logger = logging.getLogger(__name__)
-RUN_NAME = "run"
+from ecellm.training.recovery import make_ready
 
 
 def _inputs(config: FinetuneConfig) -> dict[str, str]:
@@ -48,7 +45,7 @@ def _check(config: FinetuneConfig, storage: Storage) -> tuple[str, ...]:
     return describe(facts, config, gpu_gib)
 
 
-def _run(run: Run[FinetuneConfig], evaluate_fn: EvaluateFn | None) -> Outcome:
+def _run(run: Run[FinetuneConfig], evaluator: Evaluator | None) -> Outcome:
     inputs = _inputs(run.config)
     job = Job(
         config=run.config,
@@ -56,7 +53,7 @@ def _run(run: Run[FinetuneConfig], evaluate_fn: EvaluateFn | None) -> Outcome:
         rows_dir=inputs["rows_dir"],
         base_model=inputs["base_model"],
         output_dir=run.output_dir,
-        evaluate_fn=evaluate_fn,
+        evaluator=evaluator,
     )
     result = train(job)
     assert result.checkpoint is not None, "training ended without a checkpoint"
@@ -66,12 +63,12 @@ def _run(run: Run[FinetuneConfig], evaluate_fn: EvaluateFn | None) -> Outcome:
 
 
 def train(job: Job) -> Result:
-    """Train on Ray Train workers, from the last checkpoint if there is one.
+    """Train on Ray Train workers, from the newest complete checkpoint if there is one.
 
     Raises:
-        InputError: training stopped for a reason that the user can mend.
+        InputError: training stopped for a reason that the user can mend, or none of its checkpoints is complete.
     """
-    _check_list_of_checkpoints(job)
+    make_ready(job.storage, job.checkpoints_dir, job.config.keep_checkpoints)
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
@@ -83,20 +80,6 @@ def train(job: Job) -> Result:
     if REFUSED in ended:
         raise InputError(ended[REFUSED])
     return result
-
-
-def _check_list_of_checkpoints(job: Job) -> None:
-    """Raise `InputError` if Ray Train's list of checkpoints was cut off: it would stop with a traceback."""
-    path = join(job.checkpoints_dir, RUN_NAME, "checkpoint_manager_snapshot.json")
-    if not job.storage.exists(path):
-        return
-    try:
-        json.loads(job.storage.read_bytes(path))
-    except ValueError:
-        raise InputError(
-            f"the list of checkpoints {path} cannot be read: the run was killed while it was written. To train from "
-            f"the beginning, remove {job.checkpoints_dir}"
-        ) from None
 
 
 def _scaling(config: FinetuneConfig) -> ScalingConfig:
@@ -115,7 +98,7 @@ def _run_config(job: Job) -> RunConfig:
         fs, path = job.storage.filesystem(path)
         filesystem = PyFileSystem(FSSpecHandler(fs))
     return RunConfig(
-        name=RUN_NAME,
+        name=RUN_DIRECTORY,
         storage_path=path,
         storage_filesystem=filesystem,
         failure_config=FailureConfig(max_failures=job.config.max_failures),
@@ -141,11 +124,11 @@ def _outcome(finished: Finished) -> Outcome:
     return Outcome(rows=len(finished.log), details=details, summary=tuple(summary))
 
 
-def make_stage(evaluate_fn: EvaluateFn | None) -> Stage[FinetuneConfig]:
+def make_stage(evaluator: Evaluator | None) -> Stage[FinetuneConfig]:
     """Return the stage.
 
     Args:
-        evaluate_fn: scores answers to validation samples; None: the loss alone is looked at.
+        evaluator: scores answers to validation samples; None: the loss alone is looked at.
     """
     return Stage(
         job="finetune",
@@ -153,6 +136,6 @@ def make_stage(evaluate_fn: EvaluateFn | None) -> Stage[FinetuneConfig]:
         config_class=FinetuneConfig,
         inputs=_inputs,
         check=_check,
-        run=partial(_run, evaluate_fn=evaluate_fn),
+        run=partial(_run, evaluator=evaluator),
         fingerprint_input=fingerprint_with_model("base_model"),
     )

@@ -7,9 +7,18 @@ from ecellm.config import FinetuneConfig
 from ecellm.storage import Storage, join
 from ecellm.training.batches import TrainingRow
 
-# (rows, their reference answers, what the model answered) -> figure by name. Training knows nothing of tasks: whoever
-# starts it says how answers are scored.
-EvaluateFn = Callable[[Sequence[TrainingRow], Sequence[str], Sequence[str]], Mapping[str, float]]
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """How answers to validation samples are scored. Training knows nothing of tasks: whoever starts it says this.
+
+    Attributes:
+        can_score: tells by the name of a task whether answers to it can be scored; if not, none are asked for.
+        score: (rows, their reference answers, what the model answered) -> figure by name.
+    """
+
+    can_score: Callable[[str], bool]
+    score: Callable[[Sequence[TrainingRow], Sequence[str], Sequence[str]], Mapping[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +31,7 @@ class Job:
         rows_dir: training rows, absolute.
         base_model: model to tune, a local path made absolute.
         output_dir: of the job, absolute.
-        evaluate_fn: scores answers to validation samples; None: they are not asked for.
+        evaluator: scores answers to validation samples; None: they are not asked for.
     """
 
     config: FinetuneConfig
@@ -30,7 +39,7 @@ class Job:
     rows_dir: str
     base_model: str
     output_dir: str
-    evaluate_fn: EvaluateFn | None = None
+    evaluator: Evaluator | None = None
 
     @property
     def checkpoints_dir(self) -> str:

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -32,13 +32,14 @@ from ecellm.training.engine import Engine, prepare_process
 from ecellm.training.example_view import marked_example
 from ecellm.training.flops import mfu, peak_flops
 from ecellm.training.job import Job
-from ecellm.training.model import build_model, special_tokens, uses_bf16
+from ecellm.training.model import build_model, num_parameters, special_tokens, uses_bf16
 from ecellm.training.packing_check import check_packing
 from ecellm.training.passes import Passes
 from ecellm.training.preemption import PreemptionWatch
 from ecellm.training.progress import Progress
+from ecellm.training.recovery import Found, find_checkpoints
 from ecellm.training.rows import RowReader
-from ecellm.training.saving import Saver
+from ecellm.training.saving import Saver, take_up
 from ecellm.training.schedule import learning_rate, plan_steps
 from ecellm.training.smoke import run_smoke
 from ecellm.training.trackers import Trackers, trackers_of
@@ -113,37 +114,47 @@ class Trainer:
         self._rows = RowReader(job.storage, job.rows_dir, "train")
         self._val_rows = RowReader(job.storage, job.rows_dir, "val")
         self._plan = plan_steps(config, self._rows.num_rows)
-        model, self._tokenizer, bf16 = together(self._load)
+        path, self._tokenizer, bf16 = together(self._find_model)
+        build = partial(build_model, path, config, bf16=bf16)
+        # At stage 3 the ranks load together: one that refused would be waited for; what it could refuse all do alike.
+        model = build() if config.deepspeed.stage == 3 else together(build)
         pad_token_id, decoder_start = special_tokens(model.config)
         self._mfu_of = partial(
             mfu,
-            num_parameters=model.num_parameters(),
+            num_parameters=num_parameters(model),
             adapters=config.uses_adapters,
             peak=peak_flops(self._device, bf16),
             num_workers=self._world_size,
         )
         self._state, self._progress = TrainingState(), Progress(self._plan.num_steps, mfu_of=self._mfu_of)
-        self._engine = self._start(model, bf16=bf16)
+        found = self._find_checkpoints()
+        self._engine = self._start(model, take_up(found.complete), bf16=bf16)
         limits = Limits(config.micro_batch_size, config.micro_batch_tokens, is_packed=config.packing)
         self._passes = Passes(
             self._engine, limits, pad_token_id, decoder_start, self._device, self._rank, self._world_size
         )
-        self._saver = Saver(job, self._engine, self._rank, self._world_size, self._state.best)
+        self._saver = Saver(job, self._engine, self._rank, self._world_size, found)
         self._trackers = together(self._start_trackers)
 
-    def _load(self) -> tuple[Any, Any, bool]:
-        """Return the model, its tokenizer, and whether it computes in bf16."""
+    def _find_model(self) -> tuple[str, Any, bool]:
+        """Return where the model is on this node, its tokenizer, and whether it computes in bf16."""
         job, config = self._job, self._config
         bf16 = uses_bf16(config)
         tokenizer = load_tokenizer(
             job.base_model, config.base_model_revision, job.storage, trust_remote_code=config.trust_remote_code
         )
         path = local_model(job.base_model, config.base_model_revision, job.storage)
-        return build_model(path, config, bf16=bf16), tokenizer, bf16
+        return path, tokenizer, bf16
 
-    def _start(self, model: Any, *, bf16: bool) -> Engine:
-        """Make the engine, from the last checkpoint if there is one."""
-        found = ray.train.get_checkpoint()
+    def _find_checkpoints(self) -> Found:
+        """Return the checkpoints in the store as the first rank finds them, so that all go on from the same."""
+        job = self._job
+        shared = [together(lambda: None if self._rank else find_checkpoints(job.storage, job.checkpoints_dir))]
+        torch.distributed.broadcast_object_list(shared, src=0, device=self._device)
+        return cast("Found", shared[0])
+
+    def _start(self, model: Any, found: ray.train.Checkpoint | None, *, bf16: bool) -> Engine:
+        """Make the engine, from a checkpoint if one is given."""
         if found is None:
             return Engine(model, self._config, bf16=bf16, device=self._device)
         with found.as_directory() as directory:
@@ -282,8 +293,6 @@ class Trainer:
         """Return the mean loss; add the rows whose answers are scored to `picked`."""
         total = torch.zeros(1, dtype=torch.float64, device=self._device)
         total_weight = 0.0
-        number = self._config.num_scored_samples if self._job.evaluate_fn else 0
-        positions = picked_positions(self._val_rows.num_rows, number)
         for batch in self._val_rows.in_order(self._config.global_batch_size):
             by_sample = self._config.loss_normalization == "sample"
             weight = len(batch) if by_sample else sum(row.num_answer_tokens for row in batch)
@@ -291,13 +300,22 @@ class Trainer:
             for _, loss in self._passes.losses(batch, weights, self._passes.deal(batch)):
                 total += loss.double() * weight
             total_weight += weight
-            picked += [row for row in batch if row.position in positions]
+            picked += [row for row in batch if row.position in self._scored_positions]
         torch.distributed.all_reduce(total)
         return float(total.item()) / self._world_size / total_weight
 
+    @cached_property
+    def _scored_positions(self) -> frozenset[int]:
+        """Places of the validation rows whose answers are scored, the same at each validation."""
+        evaluator, number = self._job.evaluator, self._config.num_scored_samples
+        if evaluator is None or not number:
+            return frozenset()
+        batches = self._val_rows.in_order(self._config.global_batch_size)
+        return picked_positions((row for batch in batches for row in batch), number, evaluator.can_score)
+
     def _scores(self, picked: list[TrainingRow]) -> dict[str, float]:
         """Return how well the picked rows are answered, by task."""
-        if self._job.evaluate_fn is None or not picked:
+        if self._job.evaluator is None or not picked:
             return {}
         references, answers = answer(
             self._engine,
@@ -308,7 +326,7 @@ class Trainer:
             limits=self._passes.limits,
             device=self._device,
         )
-        return dict(self._job.evaluate_fn(picked, references, answers))
+        return dict(self._job.evaluator.score(picked, references, answers))
 
     def _is_time_to_stop(self) -> bool:
         patience, best = self._config.early_stopping_patience, self._state.best

@@ -5,6 +5,7 @@ they are exported alike, and merged into the base model's own weights, not into 
 """
 
 import logging
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from ecellm.config import FinetuneConfig, LoraSettings
 from ecellm.errors import InputError
+from ecellm.training.deepspeed_config import spread_while_loading
 from ecellm.training.lora_linear import fuse_adapters
 
 logger = logging.getLogger(__name__)
@@ -152,19 +154,28 @@ def four_bits(config: FinetuneConfig, *, bf16: bool) -> Any:
 
 
 def build_model(path: str, config: FinetuneConfig, *, bf16: bool) -> Any:
-    """Load the base model and prepare it for training as `config` says.
+    """Load the base model and prepare it for training as `config` says; at ZeRO stage 3 a collective of all ranks.
 
     Raises:
         InputError: method=qlora on a worker that cannot hold a model in 4 bits.
     """
-    model = load_base(
-        path,
-        revision=config.base_model_revision,
-        dtype=torch.bfloat16 if bf16 else torch.float32,
-        attention=attention_implementation(config, bf16=bf16),
-        trust_remote_code=config.trust_remote_code,
-        quantization=four_bits(config, bf16=bf16) if config.method == "qlora" else None,
-    )
+    is_spread = config.deepspeed.stage == 3
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    quantization = four_bits(config, bf16=bf16) if config.method == "qlora" else None
+    on_gpu = config.use_gpu and torch.cuda.is_available()
+    with spread_while_loading(config, bf16=bf16, on_gpu=on_gpu) if is_spread else nullcontext():
+        model = load_base(
+            path,
+            revision=config.base_model_revision,
+            dtype=dtype,
+            attention=attention_implementation(config, bf16=bf16),
+            trust_remote_code=config.trust_remote_code,
+            quantization=quantization,
+        )
+    if is_spread:  # DeepSpeed moves no model whose weights are spread; some buffers are made on the CPU
+        device = next(model.parameters()).device
+        for buffer in model.buffers():
+            buffer.data = buffer.data.to(device)
     if config.method == "qlora":
         from peft import prepare_model_for_kbit_training
 
@@ -173,9 +184,24 @@ def build_model(path: str, config: FinetuneConfig, *, bf16: bool) -> Any:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.uses_adapters:
         model = add_adapters(model, config.lora, seed=config.seed)
-        if config.deepspeed.stage < 3:  # which gathers a module's weights when it is called
+        if is_spread:  # which computes in the precision of the weights as they are; peft makes adapters in fp32
+            for parameter in trainable_parameters(model).values():
+                parameter.data = parameter.data.to(dtype)
+        else:  # ZeRO-3 gathers a module's weights when it is called
             fuse_adapters(model)
     return model
+
+
+def whole_shape(parameter: nn.Parameter) -> torch.Size:
+    """Return a parameter's shape: the whole one's, where it is spread over ranks (ZeRO-3) and has no data here."""
+    shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+    return shape
+
+
+def num_parameters(model: Any) -> int:
+    """Return how many numbers a model's parameters hold: in 4 bits those that are stored, spread over ranks all."""
+    spread = sum(whole_shape(parameter).numel() - parameter.numel() for parameter in model.parameters())
+    return int(model.num_parameters()) + spread
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

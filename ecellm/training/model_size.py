@@ -3,17 +3,20 @@
 In: a model, with its adapters. Out: its parameters, and what its layers keep for the backward pass.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from ecellm.config import FinetuneConfig
 from ecellm.training.model import add_adapters, model_class
 
-# The masks of two dropouts are the other 2 bytes of 34 in Korthikanti et al.; see `_layer`.
-_WITH_MASKS = 34 / 32
+# What configs call it: most models, GPT-2, T5.
+_ATTENTION_DROPOUTS = ("attention_dropout", "attn_pdrop", "dropout_rate")
+_ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,24 @@ class Layer:
     Attributes:
         kept: numbers in the precision of the run.
         kept_in_fp32: numbers in fp32, whatever that is.
+        num_mask_bytes: what dropouts kept or not, a byte each.
     """
 
-    kept: int
-    kept_in_fp32: int
+    kept: int = 0
+    kept_in_fp32: int = 0
+    num_mask_bytes: int = 0
 
-    def num_bytes(self, element: int) -> float:
+    def __add__(self, other: "Layer") -> "Layer":
+        """Return what both keep."""
+        return Layer(
+            self.kept + other.kept,
+            self.kept_in_fp32 + other.kept_in_fp32,
+            self.num_mask_bytes + other.num_mask_bytes,
+        )
+
+    def num_bytes(self, element: int) -> int:
         """Return the bytes of a position, `element` being those of one number."""
-        return _WITH_MASKS * self.kept * element + 4 * self.kept_in_fp32
+        return self.kept * element + 4 * self.kept_in_fp32 + self.num_mask_bytes
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,11 @@ class ModelSize:
         num_frozen: the others.
         num_frozen_linear: those of them in linear layers other than the output layer: what QLoRA keeps in 4 bits.
         vocab_size: logits of a position.
-        num_heads: attention heads; 0 where attention keeps no matrix of positions by positions.
+        num_heads: attention heads.
+        keeps_scores: whether attention is computed step by step (eager), and keeps what it makes of scores.
+        has_attention_dropout: whether some of that is left out.
+        caps_scores: whether scores go through a hyperbolic tangent first (Gemma 2).
+        has_position_bias: whether attention adds a matrix to its scores that is made for each layer anew (T5).
         blocks: one of a causal model; encoder and decoder of a sequence-to-sequence model.
     """
 
@@ -64,6 +81,10 @@ class ModelSize:
     num_frozen_linear: int
     vocab_size: int
     num_heads: int
+    keeps_scores: bool
+    has_attention_dropout: bool
+    caps_scores: bool
+    has_position_bias: bool
     blocks: tuple[Block, ...]
 
     @property
@@ -72,10 +93,10 @@ class ModelSize:
         return self.num_trainable + self.num_frozen
 
 
-def empty_model(model_config: Any, config: FinetuneConfig) -> Any:
+def empty_model(model_config: Any, *, trust_remote_code: bool = False) -> Any:
     """Return a base model on the meta device: it takes no memory, whatever its size."""
     with torch.device("meta"):
-        return model_class(model_config).from_config(model_config, trust_remote_code=config.trust_remote_code)
+        return model_class(model_config).from_config(model_config, trust_remote_code=trust_remote_code)
 
 
 def measure(base: Any, config: FinetuneConfig) -> ModelSize:
@@ -98,7 +119,11 @@ def measure(base: Any, config: FinetuneConfig) -> ModelSize:
         num_frozen=sum(parameter.numel() for parameter in model.parameters()) - trained,
         num_frozen_linear=_num_frozen_linear(base),
         vocab_size=text.vocab_size,
-        num_heads=text.num_attention_heads if attention == "eager" else 0,
+        num_heads=text.num_attention_heads,
+        keeps_scores=attention == "eager",
+        has_attention_dropout=any(getattr(text, name, 0) for name in _ATTENTION_DROPOUTS),
+        caps_scores=getattr(text, "attn_logit_softcapping", None) is not None,
+        has_position_bias=any(hasattr(module, "relative_attention_bias") for module in base.modules()),
         blocks=tuple(_block(part, text.hidden_size) for part in parts),
     )
 
@@ -120,23 +145,146 @@ def _block(part: Any, hidden_size: int) -> Block:
 
     # A model without them is one layer: checkpointing cannot help it.
     layers = [module for module in part.modules() if isinstance(module, GradientCheckpointingLayer)] or [part]
-    return Block(hidden_size, tuple(map(_layer, layers)))
+    return Block(hidden_size, tuple(_layer(layer, hidden_size) for layer in layers))
 
 
-def _layer(layer: nn.Module) -> Layer:
-    """Return what a layer keeps.
+def _layer(layer: nn.Module, hidden_size: int) -> Layer:
+    """Return what a layer keeps: the numbers that PyTorch's backward formulas ask for, each storage once.
 
-    A linear layer's output is kept by what follows, its input by itself if its weights are trained. For GPT this gives
-    the 32 bytes of `hidden_size` that Korthikanti et al. (arXiv:2205.05198, section 4.1) count in 16 bits besides the
-    masks: queries, keys and values 4 numbers, output 2, the two of the MLP 5 each. Counted layer by layer it holds for
-    gated MLPs, grouped queries and adapters too. RMS norms compute in fp32, and keep their input and its quotient.
+        linear     its input if its weights are trained, which layers that read the same share; an adapter's dropout
+                   makes a copy of its own. Its output is kept by what follows (attention keeps queries, keys, values),
+                   except the last one's of a module, which goes into a sum
+        attention  its output; keys and values as often as there are queries, which transformers repeats them for where
+                   a batch is padded
+        norm       its input: that sum. RMS norms compute in fp32, and keep the quotient too where weights are trained
+        MLP        what the activation keeps beside its input, see `kept_by`; a gate keeps the activation's output
+        dropout    a byte a number
+
+    For GPT-2 whose weights are trained this gives the 34 bytes of `hidden_size` that Korthikanti et al.
+    (arXiv:2205.05198, section 4.1) count in 16 bits: input of the queries, keys and values 2, these 6, attention's
+    output 2, norms 4, the MLP's two inputs 2 + 8, the activation's 8, masks 2.
     """
-    kept, kept_in_fp32 = 0, 0
-    for module in layer.modules():
-        weight: Any = getattr(module, "weight", None)
-        if _linear(module):
-            size_in, size_out = weight.shape[::-1] if isinstance(module, nn.Linear) else weight.shape
-            kept += size_out + (size_in if weight.requires_grad else 0)
-        elif isinstance(weight, nn.Parameter) and weight.ndim == 1 and not isinstance(module, nn.LayerNorm):
-            kept_in_fp32 += 2 * weight.numel()
-    return Layer(kept, kept_in_fp32)
+    result = Layer()
+    for module in _modules(layer):
+        result += _kept_by_linears(module)
+        for name, child in module.named_children():
+            if isinstance(child, nn.Dropout) and child.p:
+                result += Layer(num_mask_bytes=hidden_size)
+            elif _is_norm(child):
+                result += _kept_by_norm(module, name, child)
+    return result
+
+
+def _modules(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield a module and all below it, but not what an adapted layer is made of."""
+    yield module
+    for child in module.children():
+        if not hasattr(child, "base_layer"):
+            yield from _modules(child)
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """A linear layer, with its adapter.
+
+    Attributes:
+        size_in: numbers of a position that it reads.
+        size_out: numbers that it writes.
+        reads_trained: whether weights are trained that read its input: its own or its adapter's.
+        has_dropout: whether its adapter reads a copy with some left out.
+        is_rotated: if it makes queries, keys and values at once: whether the former two are rotated, and thus copied,
+            while the values still hold the memory of all three. Taken to be so in all models but GPT-2.
+    """
+
+    size_in: int
+    size_out: int
+    reads_trained: bool
+    has_dropout: bool
+    is_rotated: bool
+
+
+def _linears(module: nn.Module) -> list[_Linear]:
+    """Return the linear layers directly below a module, in its order, which is that of the computation."""
+    result = []
+    for child in module.children():
+        layer: Any = getattr(child, "base_layer", child)
+        if _linear(layer):
+            size_in, size_out = layer.weight.shape[::-1] if isinstance(layer, nn.Linear) else layer.weight.shape
+            dropouts = getattr(child, "lora_dropout", {})
+            has_dropout = any(getattr(dropout, "p", 0) for dropout in dropouts.values())
+            trained = any(own.requires_grad for own in child.parameters())
+            result.append(
+                _Linear(size_in, size_out, trained and not has_dropout, has_dropout, isinstance(layer, nn.Linear))
+            )
+    return result
+
+
+def _kept_by_linears(module: nn.Module) -> Layer:
+    """Return what is kept by attention, an MLP, or whatever has linear layers directly below it."""
+    linears = _linears(module)
+    if not linears:
+        return Layer()
+    *first, last = linears
+    dropped = sum(own.size_in for own in linears if own.has_dropout)
+    shared = sum({own.size_in for own in first if own.reads_trained})
+    outputs = sum(own.size_out for own in first)
+    own_input = last.size_in if last.reads_trained else 0
+    if _is_attention(module):
+        inner = last.size_in
+        outputs = max(outputs, 3 * inner)
+        if len(first) == 1 and first[0].is_rotated:
+            outputs += 2 * inner
+    else:
+        is_gated = outputs >= 2 * last.size_in
+        inner = own_input + last.size_in * kept_by(_activation(module), is_output_kept=is_gated or last.reads_trained)
+        if not is_gated:
+            inner -= own_input  # which is the activation's output
+    return Layer(kept=dropped + shared + outputs + inner, num_mask_bytes=dropped)
+
+
+def _is_attention(module: nn.Module) -> bool:
+    name = type(module).__name__.lower()
+    return "attention" in name or "attn" in name
+
+
+def _activation(module: nn.Module) -> nn.Module:
+    found = (child for child in module.children() if type(child).__module__ in _ACTIVATIONS)
+    return next(found, nn.GELU())
+
+
+def kept_by(activation: nn.Module, *, is_output_kept: bool) -> int:
+    """Return how many numbers an activation keeps of each one that it reads, beside that one: found by trying.
+
+    GELU in one piece keeps nothing else, taken step by step (GPT-2, Flan-T5) three more: half of its input, the
+    hyperbolic tangent, and that plus one. ReLU keeps its output instead of its input.
+
+    Args:
+        activation: an elementwise function.
+        is_output_kept: whether what follows keeps its output.
+    """
+    read = torch.rand(8, device="cpu", requires_grad=True)
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.numel() == read.numel():
+            kept.append(tensor)
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        written = activation(read)
+    if is_output_kept:
+        kept.append(written)
+    return max(0, len({own.data_ptr() for own in kept}) - 1)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, nn.Parameter) and weight.ndim == 1
+
+
+def _kept_by_norm(parent: nn.Module, name: str, norm: Any) -> Layer:
+    # One of queries or keys may be of a head, and compute each head.
+    size = getattr(getattr(parent, name.replace("norm", "proj"), None), "out_features", norm.weight.numel())
+    if isinstance(norm, nn.LayerNorm):
+        return Layer(kept=size)
+    return Layer(kept_in_fp32=2 * size if norm.weight.requires_grad else size)

@@ -1,6 +1,7 @@
 """The dataset card and the quality report of a build: what they say is what is there, and other tools read the data."""
 
 import math
+from collections import Counter
 
 import datasets
 import duckdb
@@ -9,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from ecellm.dataset.partitions import Partition
+from ecellm.dataset.quality.card import render_card
+from ecellm.dataset.quality.report import QUARANTINED as UNREADABLE
 from ecellm.schema import QUALITY
 from ecellm.settings import SETTINGS
 from ecellm.tasks import TASKS
@@ -120,7 +124,27 @@ def test_what_was_left_out_is_what_the_report_says(card, report):
     expected = [[row["task"], row["detail"], f"{row['value']:,.0f}"] for row in report if row["check"] == "left out"]
     assert shown == expected
     assert {task for task, *_ in shown} >= {"Product_Relation_Prediction", "Sequential_Recommendation"}
-    assert "(0 lines could not be read;" in card
+    assert "\nWhat was left out, and why:\n" in card  # no line was unreadable
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([], ""),
+        ([0], ""),
+        ([1200, 3], " (1,203 lines could not be read; they are in `quarantine/` with file and line number)"),
+    ],
+)
+def test_unreadable_lines_are_told_only_if_there_are_any(numbers, told):
+    card = render_card(
+        name="plain",
+        rows=[{"check": UNREADABLE, "value": number, "detail": "file"} for number in numbers],
+        counts=Counter({Partition(DIVERSE, "train", "Answerability_Prediction"): 5}),
+        notes=[],
+        config={"leakage": "report", "near_duplicate_rows": 0, "seed": 1, "categories": "none"},
+        recipe="python -m jobs.build",
+    )
+    assert f"\nWhat was left out, and why{told}:\n" in card
 
 
 def test_leaks_are_what_is_in_the_data_in_the_report_and_on_the_card(card, report, samples):

@@ -3,7 +3,7 @@
 import pytest
 
 from ecellm.tasks import TASKS, task_named
-from ecellm.tasks.quick_score import share_right
+from ecellm.tasks.quick_score import can_score, share_right
 
 ANSWERS = {
     "PM": ("yes", "no"),
@@ -21,6 +21,8 @@ ANSWERS = {
 def test_every_task_but_answer_generation_is_scored():
     names = {task.short_name for task in TASKS}
     assert names - set(ANSWERS) == {"AG"}
+    assert {task.short_name for task in TASKS if can_score(task.name)} == set(ANSWERS)
+    assert can_score("my own")
 
 
 @pytest.mark.parametrize("name", sorted(ANSWERS))

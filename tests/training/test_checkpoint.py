@@ -21,9 +21,10 @@ def write(directory, num_shards):
     for name, value in values.items():
         for key in (checkpoint.WEIGHT, "exp_avg", "exp_avg_sq"):
             shards[shard_of[name]][label(name, key)] = value.clone()
-    for number, tensors in enumerate(shards):
-        checkpoint.save_shard(tensors, directory / checkpoint.shard_name(number, num_shards))
-    checkpoint.save_state(STATE, [ROW], directory, num_shards=num_shards)
+    paths = [directory / checkpoint.shard_name(number, num_shards) for number in range(num_shards)]
+    for tensors, path in zip(shards, paths, strict=True):
+        checkpoint.save_shard(tensors, path)
+    checkpoint.save_state(STATE, [ROW], directory, shard_sizes=[path.stat().st_size for path in paths])
     return values
 
 
@@ -31,6 +32,8 @@ def write(directory, num_shards):
 def test_round_trip(tmp_path, num_shards):
     values = write(tmp_path, num_shards)
     assert checkpoint.load_state(tmp_path) == (STATE, num_shards)
+    sizes = checkpoint.parse_state((tmp_path / "state.json").read_bytes()).sizes
+    assert sizes == {path.name: path.stat().st_size for path in tmp_path.iterdir() if path.name != "state.json"}
     (row,) = checkpoint.load_log(tmp_path)
     assert {name: row[name] for name in ROW} == ROW
     with checkpoint.open_tensors(tmp_path, num_shards) as tensors:
@@ -66,11 +69,11 @@ def test_another_format_is_refused(tmp_path):
         checkpoint.load_state(tmp_path)
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}"])
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"version": 3}'])
 def test_a_state_that_cannot_be_read_is_refused_with_what_to_do(tmp_path, text):
     if text is not None:
         (tmp_path / "state.json").write_text(text)
-    with pytest.raises(InputError, match=r"no readable state\.json: .* remove the directory checkpoints/"):
+    with pytest.raises(InputError, match=r"no readable state\.json\)\. .* remove the directory checkpoints/"):
         checkpoint.load_state(tmp_path)
 
 

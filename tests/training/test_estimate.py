@@ -28,7 +28,7 @@ def llama_size(settings, **changes):
         "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
         "num_attention_heads": 32, "num_key_value_heads": 32,
     }  # fmt: skip
-    return measure(empty_model(LlamaConfig(**{**shape, **changes}), settings), settings)
+    return measure(empty_model(LlamaConfig(**{**shape, **changes})), settings)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -38,7 +38,7 @@ def test_parameters_are_those_of_the_real_model(tmp_path, method, tied):
 
     settings = config(method=method)
     model = load_base(str(make_llama(tmp_path, tied=tied)), revision=None, dtype=torch.float32)
-    size = measure(empty_model(model.config, settings), settings)
+    size = measure(empty_model(model.config), settings)
     if method == "lora":
         model = add_adapters(model, settings.lora, seed=1)
     assert size.num_parameters == sum(own.numel() for own in model.parameters())
@@ -66,6 +66,19 @@ def test_four_workers_share_what_the_stage_says(stage, weights, gradients, optim
     memory = estimate_memory(size, LENGTHS, settings)
     per_parameter = [own / size.num_parameters for own in (memory.weights, memory.gradients, memory.optimizer)]
     assert per_parameter == pytest.approx([weights, gradients, optimizer])
+
+
+def test_at_stage_3_a_worker_has_its_share_and_what_is_gathered_at_a_time():
+    """A model that is four times the memory of a GPU fits eight of them: it is spread while it is loaded."""
+    settings = config(
+        precision="bf16", use_gpu=True, num_workers=8, deepspeed={"stage": 3}, gradient_checkpointing=True
+    )
+    size = llama_size(settings, hidden_size=8192, intermediate_size=28_672, num_hidden_layers=80)
+    memory = estimate_memory(size, LENGTHS, settings)
+    whole = 2 * size.num_parameters
+    assert memory.weights == pytest.approx(whole / 8 + 2e9, rel=1e-6)
+    assert whole > 4 * 32 * GIB
+    refuse_if_too_large(Facts(size, LENGTHS, 64 * GIB), settings, 32.0)
 
 
 def test_every_stage_and_every_worker_more_needs_less():

@@ -103,8 +103,9 @@ def _quality_tables(rows: Sequence[Row]) -> dict[str, Any]:
     for row in rows:
         by_check[row["check"]].append(row)
     keys = [SplitKey(row["task"], row["domain"], row["split"]) for row in by_check[report.EXAMPLES]]
+    unreadable = _total(by_check[report.QUARANTINED])
     return {
-        "quarantined": f"{_total(by_check[report.QUARANTINED]):,}",
+        "quarantined": f"{unreadable:,}" if unreadable else None,
         "left_out": [
             {"task": row["task"], "reason": row["detail"], "rows": f"{row['value']:,.0f}"}
             for row in by_check[report.LEFT_OUT]
