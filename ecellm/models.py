@@ -16,11 +16,14 @@ from contextlib import contextmanager
 from hashlib import sha256
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecellm.errors import InputError
 from ecellm.fingerprint import fingerprint_input
-from ecellm.storage import Storage, absolute, is_local
+from ecellm.storage import Storage, absolute, is_local, join
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 PACKAGE_SCHEME = "package://"
 _COMPLETE = ".complete"
@@ -45,23 +48,51 @@ def _looks_local(name: str) -> bool:
     return "/" in name and Path(name).parent.is_dir()
 
 
-def local_model(name: str, revision: str | None, storage: Storage) -> str:
+def local_model(name: str, revision: str | None, storage: Storage, *, trust_remote_code: bool = False) -> str:
     """Return what to give to `from_pretrained` on this node: a local directory, or a hub name.
 
+    Args:
+        name: path, URL, package or hub name of a model or an adapter.
+        revision: on the hub; None = main.
+        storage: access to URLs.
+        trust_remote_code: whether Python code that a model on the hub brings along may run; what lies in a directory
+            is not looked into here.
+
     Raises:
-        InputError: there is no such model.
+        InputError: there is no such model, or it brings code that is not trusted.
     """
     if name.startswith(PACKAGE_SCHEME):
         return str(_from_package(name))
     if not is_local(name):
         return str(_from_store(name, storage))
     if not _looks_local(name):
-        _check_hub(name, revision)
+        _check_hub(name, revision, trust_remote_code=trust_remote_code)
         return name
     path = Path(absolute(name))
     if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
         raise InputError(f"model {name} does not exist: {path} has no config.json")
     return str(path)
+
+
+def read_beside(name: str, file: str, revision: str | None, storage: Storage) -> bytes | None:
+    """Return the content of a file that may lie beside the weights of a model or an adapter, None without it."""
+    if name.startswith(PACKAGE_SCHEME):
+        return None
+    if not is_local(name) or _looks_local(name):
+        path = join(absolute(name), file)
+        return storage.read_bytes(path) if storage.exists(path) else None
+    from transformers.utils import cached_file
+
+    with explained(name, f"model {name} is neither a directory nor to be had from the hub"):
+        found = cached_file(
+            name,
+            file,
+            revision=revision,
+            # Absent, or unknown offline: the file is optional.
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    return None if found is None else Path(found).read_bytes()
 
 
 def require_weights(path: str) -> None:
@@ -103,14 +134,42 @@ def fingerprint_with_model(field: str) -> Callable[[Storage, Any, str, str], str
     return fingerprint
 
 
-def _check_hub(name: str, revision: str | None) -> None:
+def _check_hub(name: str, revision: str | None, *, trust_remote_code: bool) -> None:
     from transformers import AutoConfig
 
+    with explained(name, f"model {name} is neither a directory nor to be had from the hub"):
+        AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def load_model_config(
+    name: str, revision: str | None, storage: Storage, *, trust_remote_code: bool = False
+) -> "PretrainedConfig":
+    """Return a model's own config, as transformers has it.
+
+    Raises:
+        InputError: there is no such model, its config is of no use, or it brings code that is not trusted.
+    """
+    from transformers import AutoConfig
+
+    path = local_model(name, revision, storage, trust_remote_code=trust_remote_code)
+    with explained(name, f"model {name}: no usable config.json"):
+        return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+
+
+@contextmanager
+def explained(name: str, problem: str) -> Iterator[None]:
+    """Let transformers' failure to load something of model `name` become one message: what to set, or `problem`."""
     try:
-        AutoConfig.from_pretrained(name, revision=revision)
+        yield
     except (OSError, ValueError) as error:
+        # A refusal to run a model's own code is a plain ValueError, whose text names the argument.
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"model {name} brings Python code of its own, which is not run unasked: "
+                f"set trust_remote_code=true if you trust the code of {name}"
+            ) from None
         first = str(error).strip().split("\n", 1)[0]
-        raise InputError(f"model {name} is neither a directory nor to be had from the hub: {first}") from None
+        raise InputError(f"{problem}: {first}") from None
 
 
 def _from_store(url: str, storage: Storage) -> Path:

@@ -11,13 +11,14 @@ A stage's output lies in `output_dir/<stage name>` unless its config says otherw
 own: each stage has its manifest, and a stage whose inputs or config changed is refused or, with overwrite, made anew.
 
 A stage that names a base model has its preset's values below those of the recipe; a stage that is handed a tuned model
-has those of the model that was tuned.
+has those of the model that was tuned. A base model's revision is said once, as base_model_revision: predict asks the
+same one.
 """
 
 import difflib
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from textwrap import indent
@@ -104,9 +105,22 @@ def _node(name: str, config: PipelineConfig, stage: Stage[Any], done: Mapping[st
     for need in spec.needs:
         _wire(name, spec.job, done[need], values)
     values = merged(values, spec.config)
+    if "model_revision" in fields:
+        values.setdefault("model_revision", _revision(values.get("model"), config, [done[need] for need in spec.needs]))
     preset = _preset(named_model(stage.config_class, values), done)
     values = with_preset(stage.config_class, values, preset)
     return Node(name, stage, validate(stage.config_class, values, f"stages.{name}.config"), preset)
+
+
+def _revision(model: Any, config: PipelineConfig, needs: Sequence[Node]) -> str | None:
+    """Return the revision of the model that predict asks: the tuned one's base as it was tuned, else the defaults'.
+
+    A model that is not a base model of this pipeline has none here: its own is predict's to say.
+    """
+    for node in needs:
+        if isinstance(node.config, FinetuneConfig) and node.config.base_model == model:
+            return node.config.base_model_revision
+    return config.defaults.get("base_model_revision") if model == config.defaults.get("base_model") else None
 
 
 def _preset(model: str | None, done: Mapping[str, Node]) -> Preset | None:

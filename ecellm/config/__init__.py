@@ -23,17 +23,13 @@ from ecellm.config.data import (
     Size,
     Sizes,
 )
-from ecellm.config.models import (
-    EvaluateConfig,
-    FinetuneConfig,
-    LoraSettings,
-    OptimizerSettings,
-    PredictConfig,
-    PreprocessConfig,
-)
+from ecellm.config.evaluate import EvaluateConfig
 from ecellm.config.pipeline import (
     PipelineConfig,
 )
+from ecellm.config.predict import OpenAISettings, PredictConfig, PriceSettings, VllmSettings
+from ecellm.config.prompts import PreprocessConfig, PromptConfig
+from ecellm.config.training import FinetuneConfig, LoraSettings, OptimizerSettings
 
 __all__ = [
     "PAPER_CATEGORIES",
@@ -47,14 +43,18 @@ __all__ = [
     "IngestConfig",
     "JobConfig",
     "LoraSettings",
+    "OpenAISettings",
     "OptimizerSettings",
     "OwnDataDefaults",
     "PipelineConfig",
     "PredictConfig",
     "PreprocessConfig",
+    "PriceSettings",
+    "PromptConfig",
     "RayConfig",
     "Size",
     "Sizes",
     "StorageConfig",
+    "VllmSettings",
     "content_of",
 ]

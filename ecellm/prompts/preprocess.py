@@ -20,7 +20,7 @@ from ecellm.config import PreprocessConfig, StorageConfig
 from ecellm.dataset import segments
 from ecellm.dataset.partitions import list_partitions, part_name
 from ecellm.errors import InputError
-from ecellm.models import fingerprint_with_model, local_model, locate
+from ecellm.models import fingerprint_with_model, locate
 from ecellm.prompts.rendering import PromptParts
 from ecellm.prompts.selection import selection_hash, thresholds
 from ecellm.prompts.tokenization import PromptTokenizer, tokenize_for_training
@@ -66,15 +66,14 @@ def _load(config_json: str) -> PromptTokenizer:
     """Load the tokenizer once per worker process."""
     config = PreprocessConfig.model_validate_json(config_json)
     storage = Storage(config.storage)
-    name = locate(config.base_model)
-    local_model(name, config.base_model_revision, storage)
     return load_prompt_tokenizer(
-        name,
+        locate(config.base_model),
         config.base_model_revision,
         storage,
         prompt_format=config.prompt_format,
         max_length=config.max_length,
         max_answer_tokens=config.max_answer_tokens,
+        trust_remote_code=config.trust_remote_code,
     )
 
 

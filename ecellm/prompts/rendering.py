@@ -2,8 +2,14 @@
 
     alpaca, mistral   the two wire formats of the published checkpoints, byte for byte (formats.json)
     chat_template     the same parts as one user message, wrapped by the tokenizer's own chat template
+    ecomgpt           EcomGPT's wire format, byte for byte around the parts
 
 A 1-shot example stands between instruction and input under `### Example:`; the release leaves its place open.
+
+EcomGPT learned from one section `### Instruction:` that holds the text first, then what is to be done with it, and the
+labels to choose from as part of that sentence. So input, instruction and options go there in this order, the options
+word for word behind "Select from the candidate labels:", and an example goes before the section. The answer begins
+right behind `### Response:`; the space that the model may put there is for the parsers to strip.
 """
 
 import json
@@ -43,15 +49,16 @@ def render(parts: PromptParts, prompt_format: str, tokenizer: Any) -> str:
 
     Args:
         parts: the sample's texts. They are put in as they are: braces in them mean nothing.
-        prompt_format: alpaca, mistral or chat_template.
-        tokenizer: asked for its chat template; the wire formats ignore it.
+        prompt_format: alpaca, mistral, chat_template or ecomgpt.
+        tokenizer: asked for its chat template; the wire formats ignore it. None gives the user's message alone, for an
+            endpoint that puts it into a template by itself.
 
     Raises:
         InputError: chat_template is asked of a tokenizer that has none.
     """
     template = _formats()[prompt_format]["with_options" if parts.options else "without_options"]
     text = _fill(template, parts)
-    return _as_chat(text, tokenizer) if prompt_format == "chat_template" else text
+    return _as_chat(text, tokenizer) if prompt_format == "chat_template" and tokenizer is not None else text
 
 
 def _fill(template: str, parts: PromptParts) -> str:

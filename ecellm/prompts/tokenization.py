@@ -36,10 +36,11 @@ class PromptTokenizer:
 
     Attributes:
         tokenizer: a transformers tokenizer.
-        prompt_format: alpaca, mistral or chat_template.
+        prompt_format: alpaca, mistral, chat_template or ecomgpt.
         max_length: tokens of prompt and answer together (sequence-to-sequence: of the prompt).
         max_answer_tokens: tokens of max_length kept free for the answer.
         is_encoder_decoder: whether prompt and answer are sequences of their own.
+        is_message: whether a prompt is sent as a user's message, which an endpoint puts into its own chat template.
     """
 
     tokenizer: Any
@@ -47,6 +48,7 @@ class PromptTokenizer:
     max_length: int
     max_answer_tokens: int
     is_encoder_decoder: bool = False
+    is_message: bool = False
 
     def prompt(self, parts: PromptParts, num_answer_tokens: int = 0) -> TokenizedPrompt | None:
         """Tokenize a prompt, shortened if need be; None if it cannot be made to fit.
@@ -65,7 +67,7 @@ class PromptTokenizer:
         return self._shorten(parts, budget)
 
     def _encode_parts(self, parts: PromptParts) -> tuple[str, list[int]]:
-        text = render(parts, self.prompt_format, self.tokenizer)
+        text = render(parts, self.prompt_format, None if self.is_message else self.tokenizer)
         # A chat template writes the start token itself.
         special = self.prompt_format != "chat_template"
         return text, self.tokenizer(text, add_special_tokens=special)["input_ids"]

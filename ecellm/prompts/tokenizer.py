@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 from ecellm.errors import InputError
-from ecellm.models import local_model
+from ecellm.models import explained, load_model_config, local_model
 from ecellm.prompts.tokenization import PromptTokenizer
 from ecellm.storage import Storage
 
@@ -14,15 +14,13 @@ def load_tokenizer(name: str, revision: str | None, storage: Storage, *, trust_r
     """Return the tokenizer of a model, with a padding token (the end token where the model has none).
 
     Raises:
-        InputError: there is no such model, or its tokenizer has no end token.
+        InputError: there is no such model, its tokenizer has no end token, or it brings code that is not trusted.
     """
     from transformers import AutoTokenizer
 
-    path = local_model(name, revision, storage)
-    try:
+    path = local_model(name, revision, storage, trust_remote_code=trust_remote_code)
+    with explained(name, f"model {name}: no usable tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {name}: no usable tokenizer: {str(error).strip().splitlines()[0]}") from None
     if tokenizer.eos_token_id is None:
         raise InputError(f"model {name}: its tokenizer has no end token, so no answer could end")
     if tokenizer.pad_token_id is None:
@@ -31,13 +29,22 @@ def load_tokenizer(name: str, revision: str | None, storage: Storage, *, trust_r
 
 
 def load_prompt_tokenizer(
-    name: str, revision: str | None, storage: Storage, *, prompt_format: str, max_length: int, max_answer_tokens: int
+    name: str,
+    revision: str | None,
+    storage: Storage,
+    *,
+    prompt_format: str,
+    max_length: int,
+    max_answer_tokens: int,
+    trust_remote_code: bool = False,
 ) -> PromptTokenizer:
-    """Return the prompt tokenizer of a model, causal or sequence-to-sequence as its config says."""
-    from transformers import AutoConfig
+    """Return the prompt tokenizer of a model, causal or sequence-to-sequence as its config says.
 
-    tokenizer = load_tokenizer(name, revision, storage)
-    config = AutoConfig.from_pretrained(local_model(name, revision, storage), revision=revision)
+    Raises:
+        InputError: there is no such model, its tokenizer has no end token, or it brings code that is not trusted.
+    """
+    config = load_model_config(name, revision, storage, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(name, revision, storage, trust_remote_code=trust_remote_code)
     return PromptTokenizer(
         tokenizer, prompt_format, max_length, max_answer_tokens, is_encoder_decoder=bool(config.is_encoder_decoder)
     )

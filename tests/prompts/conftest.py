@@ -12,7 +12,7 @@ TEXTS = [
 
 
 def byte_level(*, adds_start):
-    """GPT-2, Llama 3, Qwen, Phi: bytes, no normalisation; Llama 3 adds a start token."""
+    """GPT-2, Llama 3, Qwen, Phi, BLOOMZ: bytes, no normalisation; Llama 3 adds a start token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -47,7 +47,7 @@ CHAT_TEMPLATE = (
 )
 
 
-@pytest.fixture(scope="session", params=["bytes", "bytes_with_start", "metaspace", "chat"])
+@pytest.fixture(scope="session", params=["bytes", "bytes_with_start", "metaspace", "chat", "ecomgpt"])
 def tokenizer_and_format(request):
     """A tokenizer and a prompt format that goes with it."""
     if request.param == "chat":
@@ -56,4 +56,6 @@ def tokenizer_and_format(request):
         return tokenizer, "chat_template"
     if request.param == "metaspace":
         return metaspace(), "mistral"
+    if request.param == "ecomgpt":
+        return byte_level(adds_start=False), "ecomgpt"
     return byte_level(adds_start=request.param == "bytes_with_start"), "alpaca"
