@@ -90,7 +90,7 @@ TRAINING_INDEX = _schema(
 )
 
 _RUN: list[tuple[str, pa.DataType, str]] = [
-    ("run_id", pa.string(), "first 12 hex digits of the predict fingerprint"),
+    ("run_id", pa.string(), "identifies the run: 12 hex digits made of the predict fingerprint"),
     ("model", pa.string(), "the model that answered"),
     ("adapter", pa.string(), "its adapter; null without one"),
 ]
@@ -108,7 +108,7 @@ PREDICTIONS = _schema(
         ("response", pa.string(), "the model's answer, as text"),
         ("finish_reason", pa.string(), "stop, length or choice"),
         ("num_prompt_tokens", pa.int32(), "tokens of the prompt"),
-        ("num_completion_tokens", pa.int32(), "tokens of the answer"),
+        ("num_completion_tokens", pa.int32(), "tokens generated for the answer; 0 where choices were compared"),
         (
             "choice_scores",
             pa.map_(pa.string(), pa.float32()),

@@ -91,7 +91,6 @@ def run_shards_on_actors(
     shards: Sequence[Mapping[str, Any]],
     actor_class: type,
     *,
-    name: str,
     constructor_args: Mapping[str, Any],
     num_actors: int | None,
     num_cpus: float = 1,
@@ -102,7 +101,6 @@ def run_shards_on_actors(
     Args:
         shards: JSON-able dicts.
         actor_class: class whose instances take one shard and return a JSON-able dict.
-        name: what progress lines are called.
         constructor_args: arguments of the class.
         num_actors: actors, None for as many as the cluster has room for now; fewer where there are fewer shards.
         num_cpus: logical CPUs of one actor.
@@ -112,7 +110,7 @@ def run_shards_on_actors(
         return
     import ray.data
 
-    size = num_actors or _room_for(num_cpus, num_gpus)
+    size = num_actors or room_for(num_cpus, num_gpus)
     # Our own lines say what users ask: rows, rate, time left.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -126,10 +124,10 @@ def run_shards_on_actors(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
     )
-    yield from _with_progress((json.loads(row["result"]) for row in results.iter_rows()), len(shards), name)
+    yield from (json.loads(row["result"]) for row in results.iter_rows())
 
 
-def _room_for(num_cpus: float, num_gpus: float) -> int:
+def room_for(num_cpus: float, num_gpus: float) -> int:
     """Return how many actors of this size the cluster holds at once, at least 1."""
     resources = ray.cluster_resources()
     room = resources.get("CPU", 0.0) / (num_cpus * _cpus_of_a_core())

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ecellm.inference.request import AnswerSpace
 from ecellm.stage import Stage
 from ecellm.tasks import find_task
-from ecellm.tasks.quick_score import share_right
+from ecellm.tasks.quick_score import can_score, share_right
 
 if TYPE_CHECKING:
     from ecellm.training.batches import TrainingRow
@@ -22,7 +23,6 @@ _MODULES = {
     "preprocess": "ecellm.prompts.preprocess",
     "evaluate": "ecellm.evaluation.evaluate",
 }
-_MAX_NEW_TOKENS_OF_OTHER_TASKS = 100  # the paper's limit, for tasks of the users' own
 
 
 def load_stage(job: str) -> Stage[Any]:
@@ -37,8 +37,9 @@ def load_stage(job: str) -> Stage[Any]:
         return make_stage(answer_space)
     if job == "finetune":
         from ecellm.training import finetune
+        from ecellm.training.job import Evaluator
 
-        return finetune.make_stage(share_right_of_rows)
+        return finetune.make_stage(Evaluator(can_score, share_right_of_rows))
     stage: Stage[Any] = import_module(_MODULES[job]).STAGE
     return stage
 
@@ -50,9 +51,9 @@ def share_right_of_rows(
     return share_right([row.task for row in rows], [row.setting for row in rows], references, answers)
 
 
-def answer_space(row: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, int]:
-    """Return the closed choices of a samples row, if any, and how many tokens its answer may have."""
+def answer_space(row: Mapping[str, Any]) -> AnswerSpace:
+    """Return what the answer to a samples row may be; a task of the users' own has free answers."""
     task = find_task(row["task"])
     if task is None:
-        return None, _MAX_NEW_TOKENS_OF_OTHER_TASKS
-    return task.choices(row), task.max_answer_tokens
+        return AnswerSpace()
+    return AnswerSpace(task.choices(row), task.max_answer_tokens, task.ranks_choices, task.is_one_line)

@@ -25,6 +25,7 @@ SAMPLE_COLUMNS = (
     "relevance",
 )
 PredictionPlace = tuple[str, str]
+RunFiles = dict[PredictionPlace, list[str]]
 Row = dict[str, Any]
 
 
@@ -43,20 +44,42 @@ class Answered:
     run: Mapping[str, str | None]
 
 
-def list_predictions(storage: Storage, predictions_dir: str) -> dict[PredictionPlace, list[str]]:
-    """Return the Parquet files of every (setting, task) below a predictions directory, sorted.
+def list_runs(storage: Storage, predictions_dir: str) -> list[RunFiles]:
+    """Return the Parquet files of every run below a predictions directory, by (setting, task), sorted.
+
+    A directory holds several runs where several adapters answered in one job; each file is of one run. Runs come in the
+    order of their first files, files without rows with the run before them.
 
     Raises:
         InputError: there are none.
     """
-    found: dict[PredictionPlace, list[str]] = {}
-    for path in storage.list_files(join(predictions_dir, "data"), ".parquet"):
+    runs: dict[str, RunFiles] = {}
+    run_id = ""
+    for path in sorted(storage.list_files(join(predictions_dir, "data"), ".parquet"), key=_by_name):
         keys = hive_keys(path)
         if {"setting", "task"} <= keys.keys():
-            found.setdefault((keys["setting"], keys["task"]), []).append(path)
-    if not found:
+            run_id = _first_run_id(storage, path) or run_id
+            runs.setdefault(run_id, {}).setdefault((keys["setting"], keys["task"]), []).append(path)
+    if not runs:
         raise InputError(f"{predictions_dir} holds no predictions (data/setting=/task=/*.parquet)")
-    return {place: sorted(files) for place, files in sorted(found.items())}
+    if len(runs) > 1:  # files without rows that came before any others
+        for place, files in runs.pop("", {}).items():
+            first = next(iter(runs.values()))
+            first[place] = files + first.get(place, [])
+    return [dict(sorted(files.items())) for files in runs.values()]
+
+
+def _by_name(path: str) -> tuple[str, str]:
+    """Order files by their own names: parts are numbered run by run."""
+    return path.rsplit("/", 1)[-1], path
+
+
+def _first_run_id(storage: Storage, path: str) -> str | None:
+    with storage.parquet_file(path) as file:
+        if "run_id" not in file.schema_arrow.names:
+            raise InputError(f"{path} lacks the columns run_id")
+        batch = next(file.iter_batches(batch_size=1, columns=["run_id"]), None)
+    return None if batch is None or not batch.num_rows else str(batch["run_id"][0].as_py())
 
 
 def read_columns(storage: Storage, files: Sequence[str], columns: Sequence[str]) -> pa.Table:

@@ -8,13 +8,13 @@ In: predictions directories, side by side, and the samples that they answer. Out
     report.html                      all of it on one page
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ecellm.config import EvaluateConfig
 from ecellm.dataset.partitions import list_partitions
 from ecellm.errors import InputError
-from ecellm.evaluation.answered import PredictionPlace, check_ids, list_predictions, read_columns
+from ecellm.evaluation.answered import PredictionPlace, RunFiles, check_ids, list_runs, read_columns
 from ecellm.evaluation.report_shard import write_report
 from ecellm.evaluation.score_shard import evaluate_shard
 from ecellm.shards import run_shards
@@ -44,18 +44,19 @@ def _check(config: EvaluateConfig, storage: Storage) -> tuple[str, ...]:
     samples = _sample_files(storage, absolute(config.samples_dir))
     directory_of: dict[str, str] = {}
     for directory in config.all_predictions:
-        for place, files in list_predictions(storage, absolute(directory)).items():
-            check_ids(storage, files, samples.get(place, {}))
-            for run_id in set(read_columns(storage, files, ["run_id"])["run_id"].to_pylist()):
-                if directory_of.setdefault(run_id, directory) != directory:
-                    raise InputError(f"{directory_of[run_id]} and {directory} hold the same run, {run_id}")
+        for files_of in list_runs(storage, absolute(directory)):
+            for place, files in files_of.items():
+                check_ids(storage, files, samples.get(place, {}))
+                for run_id in set(read_columns(storage, files, ["run_id"])["run_id"].to_pylist()):
+                    if directory_of.setdefault(run_id, directory) != directory:
+                        raise InputError(f"{directory_of[run_id]} and {directory} hold the same run, {run_id}")
     if len(set(map(absolute, config.all_predictions))) < len(config.all_predictions):
         raise InputError("a predictions directory is given twice")
     return ()
 
 
 def make_shards(
-    predictions: Sequence[Mapping[PredictionPlace, list[str]]], samples: SampleFiles, *, with_comparisons: bool
+    predictions: Sequence[RunFiles], samples: SampleFiles, *, with_comparisons: bool
 ) -> list[dict[str, Any]]:
     """Return all shards, numbered in a fixed order: runs, trivial baselines, comparisons with the first run.
 
@@ -87,7 +88,7 @@ def _run(run: Run[EvaluateConfig]) -> Outcome:
     config, storage = run.config, run.storage
     directories = [absolute(path) for path in config.all_predictions]
     shards = make_shards(
-        [list_predictions(storage, directory) for directory in directories],
+        [files for directory in directories for files in list_runs(storage, directory)],
         _sample_files(storage, absolute(config.samples_dir)),
         with_comparisons=config.num_resamples > 0,
     )

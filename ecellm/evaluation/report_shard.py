@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from ecellm.config import StorageConfig
 from ecellm.dataset.partitions import part_name
-from ecellm.evaluation.answered import list_predictions, read_columns
+from ecellm.evaluation.answered import RunFiles, list_runs, read_columns
 from ecellm.evaluation.headline import HeadlineRow, headline_rows, summary_lines
 from ecellm.evaluation.report import RunInfo, render
 from ecellm.evaluation.score_shard import model_name
@@ -61,18 +61,35 @@ def describe_runs(storage: Storage, directories: Sequence[str]) -> list[RunInfo]
     """Return what the predictions say of the runs that made them, in the order given."""
     runs = []
     for directory, label in zip(directories, short_names(directories), strict=True):
-        files = [path for paths in list_predictions(storage, directory).values() for path in paths]
-        table = read_columns(storage, files, _RUN_COLUMNS)
-        first = table.slice(0, 1).to_pylist()[0] if table.num_rows else dict.fromkeys(_RUN_COLUMNS, "")
-        num_errors = 0
-        for path in storage.list_files(join(directory, "errors"), ".parquet"):
-            with storage.parquet_file(path) as file:
-                num_errors += file.metadata.num_rows
-        engine, decoding = str(first["engine"]), str(first["decoding"])
-        runs.append(
-            RunInfo(label, str(first["run_id"]), model_name(first), engine, decoding, table.num_rows, num_errors)
-        )
+        of_directory = list_runs(storage, directory)
+        errors = _errors_by_part(storage, directory)
+        found = [_describe_run(storage, files, errors) for files in of_directory]
+        adapters = short_names([str(run["adapter"]) for run in found]) if len(found) > 1 else [None]
+        for run, adapter in zip(found, adapters, strict=True):
+            name = f"{label} ({adapter})" if adapter else label
+            engine, decoding = str(run["engine"]), str(run["decoding"])
+            runs.append(
+                RunInfo(name, str(run["run_id"]), model_name(run), engine, decoding, run["num_rows"], run["num_errors"])
+            )
     return runs
+
+
+def _errors_by_part(storage: Storage, directory: str) -> dict[str, int]:
+    """Return how many rows of each part failed, by the part's file name."""
+    errors = {}
+    for path in storage.list_files(join(directory, "errors"), ".parquet"):
+        with storage.parquet_file(path) as file:
+            errors[path.rsplit("/", 1)[-1]] = file.metadata.num_rows
+    return errors
+
+
+def _describe_run(storage: Storage, files_of: RunFiles, errors: Mapping[str, int]) -> dict[str, Any]:
+    """Return what identifies a run, and its numbers of rows and errors."""
+    files = [path for paths in files_of.values() for path in paths]
+    table = read_columns(storage, files, _RUN_COLUMNS)
+    first = table.slice(0, 1).to_pylist()[0] if table.num_rows else dict.fromkeys(_RUN_COLUMNS, "")
+    num_errors = sum(errors.get(path.rsplit("/", 1)[-1], 0) for path in files)
+    return {**first, "num_rows": table.num_rows, "num_errors": num_errors}
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

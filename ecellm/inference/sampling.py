@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 import torch
-from transformers import LogitsProcessor
 
 PAPER_TEMPERATURE = 0.15
 PAPER_TOP_P = 0.95
+_MOST_LIKELY = 256  # tokens that are looked at first: sorting a vocabulary takes longer than a small model's step
 
 
 def uniform_draw(seed: int, key: str, step: int) -> float:
@@ -20,31 +20,43 @@ def uniform_draw(seed: int, key: str, step: int) -> float:
     return int.from_bytes(digest, "big") / 2.0**64
 
 
-class RowSampling(LogitsProcessor):
-    """Draws each row's next token by inverse transform and leaves it as the only one possible.
+def row_seed(seed: int, key: str, bits: int = 31) -> int:
+    """Return a seed of a row's own for engines that draw by themselves: a number of so many bits."""
+    digest = blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> (64 - bits)
 
-    Used with `do_sample=False`: arg-max then takes the drawn token, and generation stays free of global random state.
+
+def draw_tokens(
+    logits: torch.Tensor,
+    draws: Sequence[float],
+    *,
+    temperature: float = PAPER_TEMPERATURE,
+    top_p: float = PAPER_TOP_P,
+) -> torch.Tensor:
+    """Draw a token for each row by inverse transform from its most likely tokens.
+
+    Args:
+        logits: [batch, vocabulary].
+        draws: a number in [0, 1) for each row.
+        temperature: logits are divided by it.
+        top_p: a token is kept while those before it hold less than this.
+
+    Returns:
+        Token ids, int64 [batch].
     """
-
-    def __init__(self, keys: Sequence[str], seed: int, temperature: float, top_p: float) -> None:
-        self._keys = keys
-        self._seed = seed
-        self._temperature = temperature
-        self._top_p = top_p
-        self._step = 0
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return scores [batch, vocabulary] with 0 at the drawn tokens and -inf elsewhere."""
-        del input_ids
-        probabilities = torch.softmax(scores.double() / self._temperature, dim=-1)
-        ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
-        cumulative = ordered.cumsum(dim=-1)
-        # A token is kept while those before it hold less than top_p: at least one always is.
-        kept = ordered.masked_fill(cumulative - ordered >= self._top_p, 0.0)
-        cumulative = kept.cumsum(dim=-1)
-        draws = [uniform_draw(self._seed, key, self._step) for key in self._keys]
-        self._step += 1
-        targets = torch.tensor(draws, dtype=cumulative.dtype, device=scores.device)[:, None] * cumulative[:, -1:]
-        places = torch.searchsorted(cumulative, targets, right=True).clamp(max=cumulative.shape[1] - 1)
-        drawn = tokens.gather(1, places)
-        return torch.full_like(scores, float("-inf")).scatter(1, drawn, 0.0)
+    probabilities = torch.softmax(logits.double() / temperature, dim=-1)
+    likely, tokens = probabilities.topk(min(_MOST_LIKELY, probabilities.shape[-1]), dim=-1)
+    if bool((likely.sum(dim=-1) < top_p).any()):
+        likely, tokens = (
+            probabilities,
+            torch.arange(probabilities.shape[-1], device=logits.device).expand_as(probabilities),
+        )
+    # Equally likely tokens come in the order of their ids, whichever way they were found.
+    tokens, by_id = tokens.sort(dim=-1)
+    ordered, places = likely.gather(-1, by_id).sort(dim=-1, descending=True, stable=True)
+    tokens = tokens.gather(-1, places)
+    cumulative = ordered.cumsum(dim=-1)
+    cumulative = ordered.masked_fill(cumulative - ordered >= top_p, 0.0).cumsum(dim=-1)
+    targets = torch.tensor(draws, dtype=cumulative.dtype, device=logits.device)[:, None] * cumulative[:, -1:]
+    drawn = torch.searchsorted(cumulative, targets, right=True).clamp(max=cumulative.shape[1] - 1)
+    return tokens.gather(1, drawn)[:, 0]

@@ -22,6 +22,7 @@ class GenerationTask(Task):
     """
 
     headline_metric: str = "bertscore_f1"
+    is_one_line: bool = False
     metric_names: tuple[str, ...] = ("bertscore_recall", "bertscore_precision", "bertscore_f1", "bleurt", "rouge_l")
 
     def _score_released(self, sample: Sample, answer: str) -> RowScore:

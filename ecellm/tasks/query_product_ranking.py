@@ -42,6 +42,11 @@ class RankingTask(Task):
     headline_metric: str = "ndcg"
     metric_names: tuple[str, ...] = ("ndcg",)
     max_answer_tokens: int = 24
+    ranks_choices: bool = True
+
+    def choices(self, sample: Sample) -> tuple[str, ...] | None:
+        """Return the candidates' letters, which are put in order."""
+        return candidate_letters(sample) or None
 
     def _score_released(self, sample: Sample, answer: str) -> RowScore:
         """Keep the candidates that the parts between commas begin with, and rate their order.

@@ -55,6 +55,8 @@ class Task(ABC):
         metric_names: all metrics, in the order in which the released scorer prints them.
         aliases: other spellings, as the release and the authors' scripts have them.
         max_answer_tokens: cap on the answer's length that no correct answer reaches.
+        ranks_choices: whether an answer names all choices, best first, joined by commas.
+        is_one_line: whether no correct answer has a line break.
     """
 
     name: str
@@ -64,9 +66,14 @@ class Task(ABC):
     metric_names: tuple[str, ...]
     aliases: tuple[str, ...] = ()
     max_answer_tokens: int = 100
+    ranks_choices: bool = False
+    is_one_line: bool = True
 
     def choices(self, sample: Sample) -> tuple[str, ...] | None:  # noqa: ARG002  open tasks have none
-        """Return the full texts of the possible answers; None where the answer is open or they cannot be read."""
+        """Return the full texts of the possible answers, or of what is ranked.
+
+        None where the answer is open, or they cannot be read.
+        """
         return None
 
     def score(self, sample: Sample, response: str, flavour: str = RELEASED) -> RowScore:

@@ -10,7 +10,7 @@ import pytest
 from ecellm.config import EvaluateConfig
 from ecellm.errors import InputError
 from ecellm.evaluation import evaluate
-from ecellm.evaluation.answered import list_predictions
+from ecellm.evaluation.answered import list_runs
 from ecellm.evaluation.report_shard import short_names
 from ecellm.schema import COMPARISONS, METRICS, SCORES
 from ecellm.stage import Run
@@ -145,7 +145,7 @@ def test_the_same_run_twice_and_no_predictions_are_refused(config, tmp_path, sam
     with pytest.raises(InputError, match="given twice"):
         evaluate.STAGE.check(config.model_copy(update={"predictions_dir": config.predictions_dirs[0]}), Storage())
     with pytest.raises(InputError, match="holds no predictions"):
-        list_predictions(Storage(), str(tmp_path / "nothing"))
+        list_runs(Storage(), str(tmp_path / "nothing"))
 
 
 def test_a_place_where_every_row_failed_has_no_figures(config, carry_out, tmp_path):

@@ -14,9 +14,9 @@ TEXTS = [
 ] * 8
 
 
-def write_samples(directory, task, setting, number, **texts):
-    """Write `number` test samples of one task and setting, two files where there are enough."""
-    partition = Partition(setting, "test", task)
+def write_samples(directory, task, setting, number, *, split="test", **texts):
+    """Write `number` samples of one task and setting, two files where there are enough."""
+    partition = Partition(setting, split, task)
     numberer = SampleNumberer(partition)
     rows = [
         sample_row(

@@ -5,18 +5,22 @@ import json
 import pandas as pd
 import pytest
 
-from ecellm.config import PredictConfig
+from ecellm.config import EvaluateConfig, PredictConfig
 from ecellm.errors import InputError
-from ecellm.inference.predict import Answerer
+from ecellm.inference.answer_lengths import answer_limits
+from ecellm.inference.answerer import Answerer
+from ecellm.inference.engines.load import prompt_tokenizer
 from ecellm.stage import execute
 from ecellm.stages import answer_space, load_stage
+from ecellm.storage import Storage
+from tests.inference.conftest import write_samples
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def config_of(samples_dir, out, **fields):
     fields = {"engine": "fake", "model": "none/none", "rows_per_shard": 8, **fields}
-    return PredictConfig(samples_dir=samples_dir, output_dir=str(out), max_length=256, max_answer_tokens=16, **fields)
+    return PredictConfig(samples_dir=samples_dir, output_dir=str(out), max_length=512, max_answer_tokens=16, **fields)
 
 
 def predict(samples_dir, out, **fields):
@@ -33,6 +37,8 @@ def test_all_rows_of_all_settings_are_answered_once(samples_dir, tmp_path):
     assert counts[("Answer_Generation", "OOD_Diverse_Instruction")] == 4
     manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
     assert manifest["rows"] == 41
+    assert manifest["details"]["num_completion_tokens"] == answers["num_completion_tokens"].sum()
+    assert manifest["details"]["num_rows_by_split"]["IND_Diverse_Instruction/Sentiment_Analysis"] == 9
     assert set(answers["run_id"]) == {manifest["fingerprint"][:12]}
 
 
@@ -88,10 +94,10 @@ def test_a_row_that_breaks_the_engine_is_put_aside_and_tried_again_on_request(sa
 
     original = FakeEngine.answer
 
-    def break_on_one(engine, requests):
+    def break_on_one(engine, requests, adapter):
         if any("blue lamp 3 " in request.prompt for request in requests):
             raise RuntimeError("out of memory")
-        return original(engine, requests)
+        return original(engine, requests, adapter)
 
     def here(shards, actor_class, *, constructor_args, **_others):
         actor = actor_class(**constructor_args)
@@ -116,19 +122,19 @@ def test_an_actor_that_no_node_can_hold_is_refused(samples_dir, tiny_model, tmp_
 
 
 def answer_all(samples_dir, tmp_path, tiny_model, name, **fields):
-    """Answer with a real engine in this process: one shard of everything."""
-    from ecellm.dataset import segments
-    from ecellm.dataset.partitions import list_partitions
-    from ecellm.storage import Storage
+    """Answer with a real engine in this process."""
+    from ecellm.inference.predict import _plan
 
     config = config_of(samples_dir, tmp_path / name, engine="transformers", model=tiny_model, **fields)
+    shards, limits = _plan(config, config.output_dir, "f" * 64)
     actor = Answerer(
-        config_json=config.model_dump_json(), output_dir=config.output_dir, run_id=name, answer_space=answer_space
+        config_json=config.model_dump_json(),
+        output_dir=config.output_dir,
+        answer_space=answer_space,
+        answer_limits=limits,
     )
-    for number, files in enumerate(list_partitions(Storage(), samples_dir).values()):
-        directory = f"{config.output_dir}/data/x={number}"
-        for place, piece in enumerate(segments.cut(Storage(), files, config.rows_per_shard)):
-            actor({"name": f"part-{place:05d}.parquet", "directory": directory, "piece": piece})
+    for shard in shards:
+        actor(shard)
     return pd.read_parquet(f"{config.output_dir}/data").set_index("sample_id").sort_index()
 
 
@@ -156,7 +162,9 @@ def test_choice_gives_only_allowed_answers_with_their_scores(samples_dir, tiny_m
     assert set(matching["finish_reason"]) == {"choice"}
     for scores, response in zip(matching["choice_scores"], matching["response"], strict=True):
         assert max(dict(scores), key=dict(scores).get) == response
-    assert set(answers[answers["task"] == "Sentiment_Analysis"]["response"].str[:2]) <= {"A:", "B:", "C:", "D:", "E:"}
+    sentiment = answers[answers["task"] == "Sentiment_Analysis"]
+    assert len(sentiment) == 9
+    assert set(sentiment["response"].str[:2]) <= {"A:", "B:", "C:", "D:", "E:"}
     open_task = answers[answers["task"] == "Answer_Generation"]
     assert open_task["choice_scores"].isna().all()
     assert set(open_task["finish_reason"]) <= {"stop", "length"}
@@ -165,3 +173,64 @@ def test_choice_gives_only_allowed_answers_with_their_scores(samples_dir, tiny_m
 def test_a_model_that_is_not_there_is_named(samples_dir, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         predict(samples_dir, tmp_path / "out", engine="transformers", model="./no/such/model")
+
+
+def test_several_adapters_answer_in_one_job_as_runs_of_their_own(samples_dir, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(name)
+    adapters = (str(tmp_path / "one"), str(tmp_path / "two"))
+    answers = predict(samples_dir, tmp_path / "out", adapters=adapters)
+    by_run = answers.groupby("run_id")
+    assert by_run["sample_id"].nunique().tolist() == by_run.size().tolist() == [41, 41]
+    assert answers.groupby("adapter", observed=True)["run_id"].nunique().to_dict() == dict.fromkeys(adapters, 1)
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert set(manifest["details"]["run_ids"].values()) == set(answers["run_id"])
+
+    config = EvaluateConfig(
+        predictions_dir=str(tmp_path / "out"), samples_dir=samples_dir, output_dir=str(tmp_path / "scores")
+    )
+    execute(load_stage("evaluate"), config)
+    metrics = pd.read_parquet(tmp_path / "scores" / "metrics" / "data")
+    assert set(metrics[metrics["role"] == "ours"]["run_id"]) == set(answers["run_id"])
+    comparisons = pd.read_parquet(tmp_path / "scores" / "comparisons" / "data")
+    assert set(comparisons["run_id"]) | set(comparisons["baseline_run_id"]) == set(answers["run_id"])
+    page = (tmp_path / "scores" / "report.html").read_text()
+    assert "(one)" in page
+    assert "(two)" in page
+
+
+def test_answers_are_as_long_as_the_longest_to_learn_from(tmp_path, tiny_model):
+    samples = tmp_path / "samples"
+    write_samples(samples, "Product_Matching", "IND_Diverse_Instruction", 3)
+    write_samples(samples, "Product_Matching", "IND_Diverse_Instruction", 3, split="train", output="no")
+    write_samples(samples, "Poetry", "IND_Diverse_Instruction", 3)
+    write_samples(samples, "Poetry", "IND_Diverse_Instruction", 2, split="train", output="the red lamp " * 3)
+    config = config_of(str(samples), tmp_path / "out", engine="transformers", model=tiny_model)
+    storage = Storage()
+    tokenizer = prompt_tokenizer(config, storage)
+    limits = answer_limits(config, storage, tokenizer)
+    assert limits == {
+        "Product_Matching": len(tokenizer.answer("", [], "no")),
+        "Poetry": len(tokenizer.answer("", [], "the red lamp " * 3)),
+    }
+    assert answer_limits(config.model_copy(update={"decoding": "paper"}), storage, tokenizer) == {}
+    answers = answer_all(str(samples), tmp_path, tiny_model, "limited")
+    assert answers[answers["task"] == "Product_Matching"]["num_completion_tokens"].max() <= limits["Product_Matching"]
+
+
+def test_a_ranking_is_chosen_too(tmp_path, tiny_model):
+    samples = tmp_path / "samples"
+    text = json.dumps({"query": "lamp", "product list": ["A: the red lamp", "B: the blue lamp", "C: lamp"]})
+    write_samples(samples, "Query_Product_Ranking", "IND_Diverse_Instruction", 4, input=text, output="A,B,C")
+    answers = answer_all(str(samples), tmp_path, tiny_model, "ranked", decoding="choice")
+    assert {"".join(sorted(response)) for response in answers["response"]} == {",,ABC"}
+    assert set(answers["finish_reason"]) == {"choice"}
+
+
+def test_the_dry_run_counts_rows_and_tokens_by_split(samples_dir, tiny_model, tmp_path):
+    config = config_of(samples_dir, tmp_path / "out", engine="transformers", model=tiny_model)
+    lines = load_stage("predict").check(config, Storage())
+    (line,) = [line for line in lines if line.split()[:2] == ["IND_Diverse_Instruction", "Sentiment_Analysis"]]
+    assert line.split()[2] == "9"
+    assert int(line.split()[3].replace(",", "")) > 9 * 20

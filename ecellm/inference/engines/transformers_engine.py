@@ -1,126 +1,197 @@
-"""The embedded default engine: a transformers model, causal or sequence-to-sequence, with or without an adapter."""
+"""The embedded default engine: a transformers model, causal or sequence-to-sequence, with or without adapters.
 
-from collections.abc import Iterator, Sequence
+Prompts with a common beginning share its computation, and batches are of like length (see batching.py). Rows that are
+done leave their batch. Same batches, same answers: a shard is answered alike whatever the number of actors. Another
+batch size adds the same numbers in another order; where two tokens, or two choices, are closer than such rounding
+(about 1e-6 in fp32, 1e-2 in bf16), it may take the other one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, LogitsProcessorList
 
 from ecellm.inference import choices
-from ecellm.inference.request import Answer, Request
-from ecellm.inference.sampling import PAPER_TEMPERATURE, PAPER_TOP_P, RowSampling
+from ecellm.inference.batching import Group, batches, share
+from ecellm.inference.complete import completed
+from ecellm.inference.engines.causal import CausalBatch, compute_beginning, longest_that_share
+from ecellm.inference.engines.sequence_to_sequence import SequenceToSequenceBatch
+from ecellm.inference.request import Answer, Failure, Request
+from ecellm.inference.sampling import draw_tokens, uniform_draw
+
+Batch = CausalBatch | SequenceToSequenceBatch
 
 
-def load_model(path: str, revision: str | None, adapter: str | None, *, precision: str, use_gpu: bool) -> Any:
+def load_model(
+    path: str,
+    revision: str | None,
+    adapters: Mapping[str, str],
+    *,
+    precision: str,
+    use_gpu: bool,
+    trust_remote_code: bool = False,
+) -> Any:
     """Load a model for inference on this worker's device.
 
     Args:
         path: local directory or hub name.
         revision: hub revision.
-        adapter: local directory of a peft adapter, merged into the model; None for none.
+        adapters: local directories of peft adapters by name. One is merged into the model; several stay beside it.
         precision: auto (bf16 on a GPU that has it, else fp32), fp32 or bf16.
         use_gpu: whether this worker was given a GPU.
+        trust_remote_code: run the Python code that the model brings along.
     """
+    from ecellm.training.model import load_base
+
     on_gpu = use_gpu and torch.cuda.is_available()
     use_bf16 = precision == "bf16" or (precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
-    config = AutoConfig.from_pretrained(path, revision=revision)
-    model_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model = model_class.from_pretrained(path, revision=revision, dtype=torch.bfloat16 if use_bf16 else torch.float32)
-    if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    dtype = torch.bfloat16 if use_bf16 else torch.float32
+    model = load_base(path, revision=revision, dtype=dtype, trust_remote_code=trust_remote_code)
+    if adapters:
+        model = _with_adapters(model, adapters)
     return model.to("cuda" if on_gpu else "cpu").eval()
 
 
-class TransformersEngine:
-    """Answers batches of prompts of like length with one model."""
+def _with_adapters(model: Any, adapters: Mapping[str, str]) -> Any:
+    from peft import PeftModel
 
-    def __init__(self, model: Any, tokenizer: Any, *, decoding: str, seed: int, max_batch_size: int) -> None:
-        self._model = model
+    directories = list(adapters.values())
+    model = PeftModel.from_pretrained(model, directories[0], adapter_name=_adapter_name(0))
+    if len(directories) == 1:
+        return model.merge_and_unload()
+    for number, directory in enumerate(directories[1:], 1):
+        model.load_adapter(directory, adapter_name=_adapter_name(number))
+    return model
+
+
+def _adapter_name(number: int) -> str:
+    return f"adapter-{number}"
+
+
+class TransformersEngine:
+    """Answers with one model, and its adapters, in this process."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        decoding: str,
+        seed: int,
+        max_batch_size: int,
+        adapters: Sequence[str] = (),
+    ) -> None:
+        """Take a loaded model.
+
+        Args:
+            model: of `load_model`.
+            tokenizer: its tokenizer.
+            decoding: greedy, paper or choice.
+            seed: of sampling.
+            max_batch_size: most rows of a batch.
+            adapters: names of the adapters, in the order in which the model was loaded with them.
+        """
         self._tokenizer = tokenizer
         self._decoding = decoding
         self._seed = seed
         self._max_batch_size = max_batch_size
-        self._is_encoder_decoder = bool(model.config.is_encoder_decoder)
+        self._switched = model if len(adapters) > 1 else None
+        self._adapters = {name: _adapter_name(number) for number, name in enumerate(adapters)}
+        self._model = model.get_base_model() if len(adapters) > 1 else model
+        self._is_encoder_decoder = bool(self._model.config.is_encoder_decoder)
+        self._longest_that_share = 0 if self._is_encoder_decoder else longest_that_share(self._model)
+        self._ends = _end_tokens(self._model, tokenizer)
 
     @torch.inference_mode()
-    def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests, in their order."""
-        answers: list[Answer | None] = [None] * len(requests)
+    def answer(self, requests: Sequence[Request], adapter: str | None) -> Iterator[tuple[int, Answer | Failure]]:
+        """Answer requests, batch by batch."""
+        if self._switched is not None and adapter is not None:
+            self._switched.set_adapter(self._adapters[adapter])
         compared = [i for i, r in enumerate(requests) if self._decoding == "choice" and r.choices]
         generated = sorted(set(range(len(requests))) - set(compared))
         for places, work in ((compared, self._choose), (generated, self._generate)):
-            for batch in self._batches(requests, places):
-                for place, answer in zip(batch, work([requests[i] for i in batch]), strict=True):
-                    answers[place] = answer
-        assert all(answer is not None for answer in answers)
-        return [answer for answer in answers if answer is not None]
+            asked = [requests[place] for place in places]
+            for group in self._groups(asked):
+                for batch, answers in self._answer_group(asked, group, work):
+                    yield from ((places[i], answer) for i, answer in zip(batch, answers, strict=True))
 
-    def _batches(self, requests: Sequence[Request], places: Sequence[int]) -> Iterator[list[int]]:
-        """Yield places of requests of like length: padding is work for nothing."""
-        by_length = sorted(places, key=lambda i: (len(requests[i].prompt_ids), i), reverse=True)
-        for start in range(0, len(by_length), self._max_batch_size):
-            yield by_length[start : start + self._max_batch_size]
+    def _groups(self, requests: Sequence[Request]) -> list[Group]:
+        most_new = max((request.max_new_tokens for request in requests), default=0)
+        return share([r.prompt_ids for r in requests], longest=self._longest_that_share - most_new) if requests else []
 
-    def _padded(self, requests: Sequence[Request]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask [batch, longest]: padded on the left, where generation goes on at the right."""
-        longest = max(len(request.prompt_ids) for request in requests)
-        pad = self._tokenizer.pad_token_id
-        ids = [[pad] * (longest - len(r.prompt_ids)) + list(r.prompt_ids) for r in requests]
-        mask = [[0] * (longest - len(r.prompt_ids)) + [1] * len(r.prompt_ids) for r in requests]
-        device = self._model.device
-        return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+    def _answer_group(
+        self, requests: Sequence[Request], group: Group, work: Any
+    ) -> Iterator[tuple[list[int], list[Answer]]]:
+        beginning = None
+        if group.num_shared:
+            beginning = compute_beginning(self._model, requests[group.places[0]].prompt_ids[: group.num_shared])
+        lengths = [len(request.prompt_ids) - group.num_shared for request in requests]
+        for batch in batches(lengths, group.places, self._max_batch_size):
+            rows = [requests[place] for place in batch]
+            yield batch, work(rows, beginning)
 
-    def _generate(self, requests: Sequence[Request]) -> list[Answer]:
-        ids, mask = self._padded(requests)
-        processors = LogitsProcessorList()
-        if self._decoding == "paper":
-            keys = [request.key for request in requests]
-            processors.append(RowSampling(keys, self._seed, PAPER_TEMPERATURE, PAPER_TOP_P))
-        output = self._model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max(request.max_new_tokens for request in requests),
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            num_beams=1,
-            logits_processor=processors,
-            pad_token_id=self._tokenizer.pad_token_id,
-            eos_token_id=self._tokenizer.eos_token_id,
-        )
-        start = 1 if self._is_encoder_decoder else ids.shape[1]
-        return [self._read(row[start:].tolist(), r) for row, r in zip(output, requests, strict=True)]
-
-    def _read(self, ids: list[int], request: Request) -> Answer:
-        end = self._tokenizer.eos_token_id
-        stopped = end in ids[: request.max_new_tokens]
-        ids = ids[: ids.index(end)] if stopped else ids[: request.max_new_tokens]
-        text = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return Answer(text, "stop" if stopped else "length", len(ids))
-
-    def _choose(self, requests: Sequence[Request]) -> list[Answer]:
-        at_once = [request for request in requests if choices.differ_at_once(request)]
-        scores: dict[str, list[float]] = {}
-        if at_once:
-            logits = self._next_token_logits(at_once)
-            scores = {r.key: choices.scores_of_first_tokens(row, r) for r, row in zip(at_once, logits, strict=True)}
-        score_whole = choices.scores_of_whole_labels if self._is_encoder_decoder else choices.scores_of_whole_choices
-        for request in requests:
-            if request.key not in scores:
-                scores[request.key] = score_whole(self._model, request, self._tokenizer.pad_token_id)
-        return [choices.answer_of(request, scores[request.key]) for request in requests]
-
-    def _next_token_logits(self, requests: Sequence[Request]) -> torch.Tensor:
-        """Return logits [batch, vocabulary] of the token behind each prompt."""
-        ids, mask = self._padded(requests)
+    def _compute(self, requests: Sequence[Request], beginning: Any, *, is_continued: bool) -> Batch:
+        prompts = [request.prompt_ids for request in requests]
         if self._is_encoder_decoder:
-            start = torch.full((len(requests), 1), self._model.config.decoder_start_token_id, device=ids.device)
-            return self._model(input_ids=ids, attention_mask=mask, decoder_input_ids=start).logits[:, -1]
-        positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
-        output = self._model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=1
-        )
-        return output.logits[:, -1]
+            return SequenceToSequenceBatch(self._model, prompts, self._tokenizer.pad_token_id)
+        return CausalBatch(self._model, prompts, self._tokenizer.pad_token_id, beginning, is_continued=is_continued)
+
+    def _choose(self, requests: Sequence[Request], beginning: Any) -> list[Answer]:
+        at_once = [choices.differ_at_once(request) for request in requests]
+        batch = self._compute(requests, beginning, is_continued=not all(at_once))
+        answers = []
+        for row, request in enumerate(requests):
+            assert request.choice_ids is not None
+            if at_once[row]:
+                scores = choices.scores_of_first_tokens(batch.logits[row], request)
+            else:
+                scores = batch.choice_scores(row, request.choice_ids)
+            answers.append(choices.answer_of(request, scores))
+        return answers
+
+    def _generate(self, requests: Sequence[Request], beginning: Any) -> list[Answer]:
+        batch = self._compute(requests, beginning, is_continued=True)
+        written: list[list[int]] = [[] for _ in requests]
+        answers: dict[int, Answer] = {}
+        at_work = list(range(len(requests)))
+        while True:
+            tokens = self._next_tokens(batch.logits, [(requests[row].key, len(written[row])) for row in at_work])
+            for row, token in zip(at_work, tokens.tolist(), strict=True):
+                written[row].append(token)
+                answer = self._finished(written[row], requests[row])
+                if answer is not None:
+                    answers[row] = answer
+            going_on = [place for place, row in enumerate(at_work) if row not in answers]
+            if not going_on:
+                return [answers[row] for row in range(len(requests))]
+            if len(going_on) < len(at_work):
+                at_work = [at_work[place] for place in going_on]
+                batch.keep(going_on)
+                tokens = tokens[going_on]
+            batch.step(tokens)
+
+    def _next_tokens(self, logits: torch.Tensor, drawn: Sequence[tuple[str, int]]) -> torch.Tensor:
+        """Return a token for each row, int64 [batch]; `drawn` are the rows' (key, step)."""
+        if self._decoding != "paper":
+            return logits.argmax(dim=-1)
+        return draw_tokens(logits, [uniform_draw(self._seed, key, step) for key, step in drawn])
+
+    def _finished(self, ids: Sequence[int], request: Request) -> Answer | None:
+        """Return the answer if it ends with its last token."""
+        if ids[-1] in self._ends:
+            return Answer(self._decode(ids[:-1]), "stop", len(ids) - 1)
+        if request.is_one_line and "\n" in self._decode(ids[-1:]):
+            text = completed(self._decode(ids), is_one_line=True)
+            if text is not None:
+                return Answer(text, "stop", len(ids))
+        return Answer(self._decode(ids), "length", len(ids)) if len(ids) == request.max_new_tokens else None
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return what ends an answer: the tokenizer's end token, and others that the model names, such as a turn's end."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    others = [named] if isinstance(named, int) else named or []
+    return frozenset({tokenizer.eos_token_id, *others})

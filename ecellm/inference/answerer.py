@@ -1,0 +1,192 @@
+"""One actor of predict: an engine loaded once, which answers one piece of the samples after the other."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from hashlib import sha256
+from typing import Any
+
+import pyarrow as pa
+
+from ecellm.config import PredictConfig
+from ecellm.dataset import segments
+from ecellm.errors import InputError
+from ecellm.inference.engines.load import load_engine, prompt_tokenizer
+from ecellm.inference.journal import Journal
+from ecellm.inference.request import Answer, AnswerSpace, Failure, Request
+from ecellm.inference.totals import with_seconds
+from ecellm.prompts.rendering import PromptParts, render
+from ecellm.prompts.tokenization import TokenizedPrompt
+from ecellm.schema import PREDICTION_ERRORS, PREDICTIONS
+from ecellm.storage import Storage, join
+
+logger = logging.getLogger(__name__)
+# Tells of a samples row what its answer may be.
+AnswerSpaceOf = Callable[[Mapping[str, Any]], AnswerSpace]
+_KEYS = ("sample_id", "example_id", "task", "split", "setting", "row_index")
+_COLUMNS = [*_KEYS, "instruction", "input", "options", "few_shot_example", "relevance"]
+_DOES_NOT_FIT = Failure("prompt_does_not_fit: raise max_length")
+
+
+class Answerer:
+    """Answers pieces of the samples and writes a part for each."""
+
+    def __init__(
+        self,
+        *,
+        config_json: str,
+        output_dir: str,
+        answer_space: AnswerSpaceOf,
+        answer_limits: Mapping[str, int],
+    ) -> None:
+        """Load the engine.
+
+        Args:
+            config_json: the job's config.
+            output_dir: absolute path or URL of predict's output.
+            answer_space: tells what the answer to a row may be.
+            answer_limits: most tokens of an answer by task, where they are not the task's own.
+        """
+        self._since = time.monotonic()
+        self._config = PredictConfig.model_validate_json(config_json)
+        self._storage = Storage(self._config.storage)
+        self._output_dir = output_dir
+        self._answer_space = answer_space
+        self._answer_limits = answer_limits
+        self._tokenizer = prompt_tokenizer(self._config, self._storage)
+        self._engine = load_engine(self._config, self._storage, self._tokenizer)
+
+    def __call__(self, shard: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one piece and publish its part; rows that have no answer go to `errors/`.
+
+        Args:
+            shard: `name` of the part, its `directory`, `piece` of the samples, `adapter`, `run_id`.
+
+        Returns:
+            `name` of the part, which is written.
+        """
+        rows = segments.read(self._storage, shard["piece"], _COLUMNS)
+        with self._journal(shard) as journal:
+            found = {record["sample_id"]: record for record in (journal.records if journal else ())}
+            failed: list[dict[str, Any]] = []
+            asked = [row for row in rows if row["sample_id"] not in found]
+            for row, record in self._answer(asked, shard):
+                if isinstance(record, Failure):
+                    failed.append({**_keys(row), "reason": record.reason})
+                    continue
+                found[row["sample_id"]] = record
+                if journal:
+                    journal.add(record)
+        records = [found[row["sample_id"]] for row in rows if row["sample_id"] in found]
+        self._publish(shard, records, failed)
+        if journal:
+            journal.remove()
+        return {"name": shard["name"]}
+
+    def _journal(self, shard: Mapping[str, Any]) -> Any:
+        """Return the journal of a part whose answers are paid one by one; else nothing, in a context of its own."""
+        if self._config.engine != "openai":
+            return nullcontext()
+        return Journal(self._storage, self._output_dir, shard["name"], self._config.openai.journal_seconds)
+
+    def _answer(
+        self, rows: Sequence[Mapping[str, Any]], shard: Mapping[str, Any]
+    ) -> Iterator[tuple[Mapping[str, Any], dict[str, Any] | Failure]]:
+        """Yield each row with its record, or with the reason why it has none, as they come."""
+        asked, prompts = [], []
+        for row in rows:
+            prompt = self._prompt(row)
+            if prompt is None:
+                yield row, _DOES_NOT_FIT
+            else:
+                asked.append(row)
+                prompts.append(prompt)
+        requests = [self._request(row, prompt) for row, prompt in zip(asked, prompts, strict=True)]
+        for place, answer in self._answers(requests, shard["adapter"]):
+            if isinstance(answer, Answer):
+                yield asked[place], self._record(asked[place], prompts[place], answer, shard)
+            else:
+                yield asked[place], answer
+
+    def _answers(self, requests: Sequence[Request], adapter: str | None) -> Iterator[tuple[int, Answer | Failure]]:
+        """Answer requests; where the engine fails on some together, one by one, with the reason for those that fail."""
+        if not requests:
+            return
+        left = set(range(len(requests)))
+        try:
+            for place, answer in self._engine.answer(requests, adapter):
+                left.discard(place)
+                yield place, answer
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever an engine raises, the other rows must be answered
+            if len(requests) == 1:
+                yield 0, Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+                return
+            logger.warning("the engine failed on %d rows together, answering them one by one: %s", len(left), error)
+        for place in sorted(left):
+            for _, answer in self._answers([requests[place]], adapter):
+                yield place, answer
+
+    def _prompt(self, row: Mapping[str, Any]) -> TokenizedPrompt | None:
+        parts = PromptParts.of(row)
+        if self._tokenizer is not None:
+            return self._tokenizer.prompt(parts)
+        return TokenizedPrompt(render(parts, self._config.prompt_format, None), [], was_shortened=False)
+
+    def _request(self, row: Mapping[str, Any], prompt: TokenizedPrompt) -> Request:
+        space, config = self._answer_space(row), self._config
+        choice_ids = None
+        if space.choices and self._tokenizer is not None and config.decoding == "choice":
+            answer = self._tokenizer.answer
+            choice_ids = tuple(tuple(answer(prompt.text, prompt.ids, choice)) for choice in space.choices)
+        is_paper = config.decoding == "paper"
+        limit = config.max_answer_tokens if is_paper else self._answer_limits.get(row["task"], space.max_new_tokens)
+        return Request(
+            key=row["sample_id"],
+            prompt=prompt.text,
+            prompt_ids=tuple(prompt.ids),
+            max_new_tokens=min(limit, config.max_answer_tokens),
+            choices=space.choices,
+            choice_ids=choice_ids,
+            ranks_choices=space.ranks_choices,
+            is_one_line=space.is_one_line and not is_paper,
+        )
+
+    def _record(
+        self, row: Mapping[str, Any], prompt: TokenizedPrompt, answer: Answer, shard: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        config = self._config
+        counted = answer.num_prompt_tokens
+        return {
+            "run_id": shard["run_id"],
+            "model": config.model,
+            "adapter": shard["adapter"],
+            "engine": config.engine,
+            "decoding": config.decoding,
+            **_keys(row),
+            "prompt_sha256": sha256(prompt.text.encode()).hexdigest(),
+            "was_shortened": prompt.was_shortened,
+            "response": answer.text,
+            "finish_reason": answer.finish_reason,
+            "num_prompt_tokens": len(prompt.ids) if counted is None else counted,
+            "num_completion_tokens": answer.num_tokens,
+            "choice_scores": list(answer.choice_scores.items()) if answer.choice_scores else None,
+        }
+
+    def _publish(self, shard: Mapping[str, Any], records: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+        errors = join(self._output_dir, "errors", shard["name"])
+        if failed:
+            self._storage.write_table(errors, pa.Table.from_pylist(failed, schema=PREDICTION_ERRORS))
+        else:
+            self._storage.remove(errors)
+        table = pa.Table.from_pylist(records, schema=PREDICTIONS)
+        now = time.monotonic()
+        table = with_seconds(table, now - self._since)
+        self._since = now
+        self._storage.write_table(join(shard["directory"], shard["name"]), table)
+
+
+def _keys(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _KEYS}
