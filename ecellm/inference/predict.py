@@ -50,9 +50,16 @@ def _fingerprint_input(storage: Storage, config: PredictConfig, name: str, path:
 
 
 def _gpus_of_an_actor(config: PredictConfig) -> int:
-    if not config.use_gpu:
+    if not config.use_gpu or not config.has_local_model:
         return 0
     return config.vllm.tensor_parallel_size if config.engine == "vllm" else 1
+
+
+def _num_actors(config: PredictConfig) -> int:
+    """Return how many actors work at once; an endpoint is asked by one, with many requests under way."""
+    if config.num_actors:
+        return config.num_actors
+    return 1 if config.engine == "openai" else room_for(config.cpus_per_actor, _gpus_of_an_actor(config))
 
 
 def _check(answer_space: AnswerSpaceOf, config: PredictConfig, storage: Storage) -> tuple[str, ...]:
@@ -67,10 +74,9 @@ def _check(answer_space: AnswerSpaceOf, config: PredictConfig, storage: Storage)
         advice="set use_gpu=false" if config.use_gpu else "lower cpus_per_actor",
     )
     # A GPU that is free now tells how fast it is; none is waited for.
-    gpus = 1 if config.use_gpu and ray.available_resources().get("GPU", 0) >= 1 else 0
+    gpus = 1 if _gpus_of_an_actor(config) and ray.available_resources().get("GPU", 0) >= 1 else 0
     check = ray.remote(max_retries=0, num_gpus=gpus)(_check_on_a_node)
-    room = room_for(config.cpus_per_actor, _gpus_of_an_actor(config))
-    lines: tuple[str, ...] = ray.get(check.remote(config, answer_space, room))
+    lines: tuple[str, ...] = ray.get(check.remote(config, answer_space, _num_actors(config)))
     return lines
 
 
@@ -86,7 +92,7 @@ def _check_on_a_node(config: PredictConfig, answer_space: AnswerSpaceOf, num_act
         line = check_prompt_format(config, storage)
         lines = (line,) if line else ()
     if config.engine == "vllm":
-        from ecellm.inference.engines.vllm_engine import check_vllm
+        from ecellm.inference.engines.vllm_checks import check_vllm
 
         check_vllm(config)
     if config.engine == "openai":
@@ -152,7 +158,7 @@ def _answer(
             "answer_space": answer_space,
             "answer_limits": limits,
         },
-        num_actors=config.num_actors,
+        num_actors=_num_actors(config),
         num_cpus=config.cpus_per_actor,
         num_gpus=_gpus_of_an_actor(config),
     )

@@ -111,7 +111,7 @@ def gpu_speed(config: PredictConfig) -> Speed | None:
     """Return what this node's GPU should do; None if there is none, or its peak is not known."""
     import torch
 
-    from ecellm.training.flops import peak_flops
+    from ecellm.flops import peak_flops
 
     bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
     peak = peak_flops(torch.device("cuda"), bf16)

@@ -80,9 +80,9 @@ def check_model_and_rows(config: FinetuneConfig, storage: Storage, rows_dir: str
 
 def _describe_model(config: FinetuneConfig, storage: Storage, base_model: str) -> tuple[Any, Any]:
     """Return the model without its weights, and its tokenizer."""
+    from ecellm.model_loading import empty_model
     from ecellm.models import load_model_config, local_model, require_weights
     from ecellm.prompts.tokenizer import load_tokenizer
-    from ecellm.training.model_size import empty_model
 
     source = (base_model, config.base_model_revision, storage)
     require_weights(local_model(*source, trust_remote_code=config.trust_remote_code))

@@ -19,6 +19,7 @@ from typing import Any
 import ray.train
 import torch
 
+from ecellm.model_loading import load_base
 from ecellm.models import local_model
 from ecellm.prompts.record import write_record
 from ecellm.storage import join
@@ -27,7 +28,7 @@ from ecellm.training.card import TrainingFacts, describe_rows, write_card
 from ecellm.training.checkpoint import BEST_DIRECTORY, Best, Tensors, load_weights_into
 from ecellm.training.engine import quiet_libraries
 from ecellm.training.job import Job
-from ecellm.training.model import add_adapters, load_base, special_tokens, trainable_parameters
+from ecellm.training.model import add_adapters, special_tokens, trainable_parameters
 
 # Formats that hold pickled Python, which runs on whoever loads them.
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")

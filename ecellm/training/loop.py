@@ -21,6 +21,7 @@ import ray.train
 import torch
 
 from ecellm.errors import InputError, find_cause
+from ecellm.flops import mfu, peak_flops
 from ecellm.models import local_model
 from ecellm.prompts.tokenizer import load_tokenizer
 from ecellm.training import checkpoint
@@ -30,7 +31,6 @@ from ecellm.training.checkpoint import TrainingState
 from ecellm.training.dealing import Limits
 from ecellm.training.engine import Engine, prepare_process
 from ecellm.training.example_view import marked_example
-from ecellm.training.flops import mfu, peak_flops
 from ecellm.training.job import Job
 from ecellm.training.model import build_model, num_parameters, special_tokens, uses_bf16
 from ecellm.training.packing_check import check_packing

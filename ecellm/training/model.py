@@ -14,6 +14,7 @@ from torch import nn
 
 from ecellm.config import FinetuneConfig, LoraSettings
 from ecellm.errors import InputError
+from ecellm.model_loading import load_base
 from ecellm.training.deepspeed_config import spread_while_loading
 from ecellm.training.lora_linear import fuse_adapters
 
@@ -42,45 +43,6 @@ def attention_implementation(config: FinetuneConfig, *, bf16: bool) -> str | Non
 
     on_gpu = config.use_gpu and torch.cuda.is_available()
     return "flash_attention_2" if bf16 and on_gpu and is_flash_attn_2_available() else None
-
-
-def model_class(model_config: Any) -> Any:
-    """Return transformers' class for a model: causal, or sequence-to-sequence if its config says so."""
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    return AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
-
-
-def load_base(
-    path: str,
-    *,
-    revision: str | None,
-    dtype: torch.dtype | str,
-    attention: str | None = None,
-    trust_remote_code: bool = False,
-    quantization: Any = None,
-) -> Any:
-    """Load a base model.
-
-    Args:
-        path: local directory or hub name.
-        revision: hub revision.
-        dtype: of the weights; "auto" for that of the files.
-        attention: implementation, as transformers names it; None for its own choice.
-        trust_remote_code: run the Python code that the model brings along.
-        quantization: transformers' quantization config; None for weights as they are.
-
-    Returns:
-        A causal model, or a sequence-to-sequence one if its config says so.
-    """
-    from transformers import AutoConfig
-
-    source = {"revision": revision, "trust_remote_code": trust_remote_code}
-    model_config = AutoConfig.from_pretrained(path, **source)
-    quantized = {} if quantization is None else {"quantization_config": quantization}
-    return model_class(model_config).from_pretrained(
-        path, dtype=dtype, attn_implementation=attention, **source, **quantized
-    )
 
 
 def head_is_tied(model: Any) -> bool:

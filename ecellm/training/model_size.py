@@ -12,7 +12,7 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ecellm.config import FinetuneConfig
-from ecellm.training.model import add_adapters, model_class
+from ecellm.training.model import add_adapters
 
 # What configs call it: most models, GPT-2, T5.
 _ATTENTION_DROPOUTS = ("attention_dropout", "attn_pdrop", "dropout_rate")
@@ -93,17 +93,11 @@ class ModelSize:
         return self.num_trainable + self.num_frozen
 
 
-def empty_model(model_config: Any, *, trust_remote_code: bool = False) -> Any:
-    """Return a base model on the meta device: it takes no memory, whatever its size."""
-    with torch.device("meta"):
-        return model_class(model_config).from_config(model_config, trust_remote_code=trust_remote_code)
-
-
 def measure(base: Any, config: FinetuneConfig) -> ModelSize:
     """Return the size of a base model as it will be trained; adapters are put on it.
 
     Args:
-        base: the model of `empty_model`.
+        base: the model of `model_loading.empty_model`.
         config: the job's config.
     """
     model = base

@@ -8,7 +8,8 @@ tuned    `choice` and `greedy` against the same on a tuned model, which stops af
          `merged/` of `jobs/recipes/pm_gemma270m.yaml` run with stages.tuned.config.export_merged=true
 fake     the whole job without a model, on a million rows: rows a second, memory, files
 
-bf16 on all CPUs, loading not counted; medians of interleaved pairs, with their spread. Ratios above 1: predict is faster.
+The released way computes in bf16; predict in fp32, its own choice on CPUs, and in bf16. All CPUs, loading not counted;
+medians of rounds, with the ratios' spread. Ratios above 1: predict is faster.
 """
 
 import argparse
@@ -35,9 +36,11 @@ from tests.benchmarks.processes import watch
 from tests.benchmarks.tuning_loops import MODEL, raw_dir_or_exit
 
 _PAPER_NEW_TOKENS = 100
-_MOST_ROWS_OF_A_BATCH = 4
-_PAIRS = 5
-_UNTUNED_ROWS = 8  # of a pair: the released way takes four seconds for each
+_RELEASED = "released"
+_PRECISIONS = ("fp32", "bf16")
+_MOST_ROWS_OF_A_BATCH = 16
+_ROUNDS = 5
+_UNTUNED_ROWS = 10  # of a round: the released way takes four seconds for each
 _FAKE_ROWS, _FAKE_SPLITS = 1_000_000, 10
 _FAKE_INPUT_CHARACTERS = 900  # about those of Product_Matching
 
@@ -79,36 +82,34 @@ class Ours:
         return [answer.text for answer in answers if isinstance(answer, Answer)]
 
 
-def compare(name: str, path: str, decoding: str, requests: Sequence[Request], num_rows: int, precision: str) -> None:
-    """Print the ratio of predict's rows per second to the released way's, each pair on rows of its own."""
+def compare(name: str, path: str, decodings: Sequence[str], requests: Sequence[Request], num_rows: int) -> None:
+    """Print the ratios of predict's rows per second to the released way's, each round on rows of its own."""
     tokenizer = tokenizer_of(path).tokenizer
-    model = load_model(path, None, {}, precision=precision, use_gpu=False)
-    ours, theirs = Ours(model, tokenizer, decoding), Released(model, tokenizer)
-    ours.answers(requests[-4:])
-    theirs.answers(requests[-2:])
-    speeds, same = [], 0
-    for number in range(_PAIRS):
+    models = {precision: load_model(path, None, {}, precision=precision, use_gpu=False) for precision in _PRECISIONS}
+    ours = {
+        f"{decoding} {precision}": Ours(models[precision], tokenizer, decoding)
+        for decoding in decodings
+        for precision in _PRECISIONS
+    }
+    engines: dict[str, Ours | Released] = {_RELEASED: Released(models["bf16"], tokenizer), **ours}
+    speeds: dict[str, list[float]] = {who: [] for who in engines}
+    for engine in engines.values():
+        engine.answers(requests[-2:])  # warm-up
+    for number in range(_ROUNDS):
         rows = requests[number * num_rows : (number + 1) * num_rows]
-        # In turns, now the one first, now the other: what else the machine does hits both.
-        engines = [ours, theirs] if number % 2 else [theirs, ours]
-        found = {engine: _timed(engine, rows) for engine in engines}
-        speeds.append((found[ours][0], found[theirs][0]))
-        same += sum(a == b.strip() for a, b in zip(found[ours][1], found[theirs][1], strict=True))
-    ratios = sorted(mine / others for mine, others in speeds)
-    print(
-        f"{name} {decoding} {precision}: {statistics.median(m for m, _ in speeds):.2f} against "
-        f"{statistics.median(o for _, o in speeds):.2f} rows/s, ratio {statistics.median(ratios):.2f} "
-        f"({ratios[0]:.2f} to {ratios[-1]:.2f}, {len(ratios)} pairs of {num_rows} rows; {same} of "
-        f"{_PAIRS * num_rows} answers are the same)",
-        flush=True,
-    )
-
-
-def _timed(engine: Ours | Released, rows: Sequence[Request]) -> tuple[float, list[str]]:
-    """Return rows a second, and the answers."""
-    start = time.perf_counter()
-    answers = engine.answers(rows)
-    return len(rows) / (time.perf_counter() - start), answers
+        # In turns, now from the one end, now from the other: what else the machine does hits all.
+        for who in [*engines][:: 1 if number % 2 else -1]:
+            start = time.perf_counter()
+            engines[who].answers(rows)
+            speeds[who].append(len(rows) / (time.perf_counter() - start))
+    for who in ours:
+        ratios = sorted(mine / others for mine, others in zip(speeds[who], speeds[_RELEASED], strict=True))
+        print(
+            f"{name} {who}: {statistics.median(speeds[who]):.2f} against {statistics.median(speeds[_RELEASED]):.2f} "
+            f"rows/s, ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}, {_ROUNDS} rounds of "
+            f"{num_rows} rows)",
+            flush=True,
+        )
 
 
 def show_padding(requests: Sequence[Request]) -> None:
@@ -174,7 +175,6 @@ def main() -> None:
     parser.add_argument("--raw-dir", type=Path)
     parser.add_argument("--tuned", help="directory of a tuned model, whole or merged")
     parser.add_argument("--only", default="untuned,tuned,fake")
-    parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"))
     given = parser.parse_args()
     only = given.only.split(",")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -184,10 +184,9 @@ def main() -> None:
         requests = real_requests(raw_dir_or_exit(given.raw_dir), tokenizer_of(base))
         show_padding(requests)
     if "untuned" in only:
-        compare("untuned", base, "choice", requests, _UNTUNED_ROWS, given.precision)
+        compare("untuned", base, ("choice",), requests, _UNTUNED_ROWS)
     if "tuned" in only and given.tuned:
-        for decoding in ("choice", "greedy"):
-            compare("tuned", given.tuned, decoding, requests, len(requests) // _PAIRS, given.precision)
+        compare("tuned", given.tuned, ("choice", "greedy"), requests, len(requests) // _ROUNDS)
     elif "tuned" in only:
         print("tuned: not measured; give --tuned MODEL")
     if "fake" in only:

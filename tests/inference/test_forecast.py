@@ -154,7 +154,7 @@ def test_prompts_that_are_shortened_or_cannot_fit_are_told(tmp_path, tiny_model)
 
 
 def empty(config):
-    from ecellm.training.model_size import empty_model
+    from ecellm.model_loading import empty_model
 
     return empty_model(config)
 

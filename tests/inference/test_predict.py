@@ -1,12 +1,13 @@
 """Predict end to end: every row once, whatever happens, and the same answers however they are batched."""
 
 import json
+import os
 
 import pandas as pd
 import pytest
 
 from ecellm.config import EvaluateConfig, PredictConfig
-from ecellm.errors import InputError
+from ecellm.errors import InputError, find_cause
 from ecellm.inference.answer_lengths import answer_limits
 from ecellm.inference.answerer import Answerer
 from ecellm.inference.engines.load import prompt_tokenizer
@@ -14,6 +15,7 @@ from ecellm.stage import execute
 from ecellm.stages import answer_space, load_stage
 from ecellm.storage import Storage
 from tests.inference.conftest import write_samples
+from tests.openai_server import running_openai_server
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -234,3 +236,24 @@ def test_the_dry_run_counts_rows_and_tokens_by_split(samples_dir, tiny_model, tm
     (line,) = [line for line in lines if line.split()[:2] == ["IND_Diverse_Instruction", "Sentiment_Analysis"]]
     assert line.split()[2] == "9"
     assert int(line.split()[3].replace(",", "")) > 9 * 20
+
+
+def test_a_refused_key_ends_the_job_at_once_and_is_told_nowhere(samples_dir, tiny_model, tmp_path, caplog):
+    with running_openai_server(tiny_model) as server:
+        server.behave(key="another")
+        # PATH is the one variable that the nodes are sure to have.
+        openai = {"base_url": server.base_url, "api_key_env": "PATH", "concurrency": 2}
+        config = config_of(samples_dir, tmp_path / "out", engine="openai", model="tiny", openai=openai)
+        with pytest.raises(Exception, match="401") as raised:
+            execute(load_stage("predict"), config)
+        refused = find_cause(raised.value, InputError)
+        asked = sum(server.seen()["times_asked"].values())
+    assert refused is not None
+    assert asked <= 4
+    assert not (tmp_path / "out" / "_manifest.json").exists()
+    told = (
+        str(refused)
+        + caplog.text
+        + "".join(path.read_text(errors="replace") for path in (tmp_path / "out").rglob("*") if path.is_file())
+    )
+    assert os.environ["PATH"] not in told

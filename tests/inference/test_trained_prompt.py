@@ -9,13 +9,13 @@ import s3fs
 from ecellm.config import FinetuneConfig, PredictConfig, StorageConfig
 from ecellm.errors import InputError
 from ecellm.inference.trained_prompt import check_prompt_format
+from ecellm.model_loading import load_base
 from ecellm.models import read_beside
 from ecellm.prompts.record import RECORD_NAME, PromptRecord, read_record, write_record
 from ecellm.storage import Storage
 from ecellm.training import export
 from ecellm.training.card import TrainingFacts, describe_rows
 from ecellm.training.job import Job
-from ecellm.training.model import load_base
 from tests.training.conftest import example_rows, make_llama, write_rows
 
 TRAINED = {"prompt_format": "mistral", "max_length": 512, "max_answer_tokens": 50}

@@ -7,9 +7,10 @@ from test_batches import training_rows
 from test_loss import answer_losses, randomised_adapters
 
 from ecellm.config import LoraSettings
+from ecellm.model_loading import load_base
 from ecellm.training.batches import collate, token_weights
 from ecellm.training.loss import AnswerLoss, tensors
-from ecellm.training.model import add_adapters, load_base, special_tokens
+from ecellm.training.model import add_adapters, special_tokens
 
 ALL = (*CAUSAL, *SEQUENCE_TO_SEQUENCE)
 

@@ -8,10 +8,11 @@ from conftest import make_llama
 from ecellm.command_line import main
 from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
+from ecellm.model_loading import empty_model, load_base
 from ecellm.stages import load_stage
 from ecellm.training.estimate import GIB, Facts, Lengths, describe, estimate_memory, refuse_if_too_large
-from ecellm.training.model import add_adapters, load_base
-from ecellm.training.model_size import empty_model, measure
+from ecellm.training.model import add_adapters
+from ecellm.training.model_size import measure
 
 LENGTHS = Lengths(num_rows=1000, num_tokens=200_000, longest=512, longest_answer=20)
 

@@ -4,11 +4,12 @@ import pytest
 from conftest import example_rows, make_llama, make_t5, write_rows
 
 from ecellm.config import FinetuneConfig, LoraSettings
+from ecellm.model_loading import load_base
 from ecellm.storage import Storage
 from ecellm.training import export
 from ecellm.training.card import TrainingFacts, describe_rows
 from ecellm.training.job import Job
-from ecellm.training.model import add_adapters, load_base
+from ecellm.training.model import add_adapters
 
 LOG = [{"step": 1, "epoch": 1.0, "kind": "train", "loss": 2.0, "tokens_per_second": 10.0, "padding_share": 0.0}]
 

@@ -5,10 +5,11 @@ from test_batches import training_rows
 from torch.nn.functional import cross_entropy
 
 from ecellm.config import LoraSettings
+from ecellm.model_loading import load_base
 from ecellm.training import loss
 from ecellm.training.batches import collate, token_weights
 from ecellm.training.loss import AnswerLoss, tensors
-from ecellm.training.model import add_adapters, load_base, special_tokens
+from ecellm.training.model import add_adapters, special_tokens
 
 
 def load(path):

@@ -6,13 +6,13 @@ import torch
 
 from ecellm.config import FinetuneConfig, LoraSettings
 from ecellm.errors import InputError
+from ecellm.model_loading import load_base
 from ecellm.training import model as model_module
 from ecellm.training.model import (
     add_adapters,
     build_model,
     four_bits,
     linear_layers,
-    load_base,
     special_tokens,
     trainable_parameters,
     uses_bf16,

@@ -6,10 +6,11 @@ from architectures import CAUSAL, SEQUENCE_TO_SEQUENCE, make
 from torch.autograd.graph import saved_tensors_hooks
 
 from ecellm.config import FinetuneConfig
+from ecellm.model_loading import empty_model
 from ecellm.training.estimate import Lengths, estimate_memory
 from ecellm.training.lora_linear import fuse_adapters
 from ecellm.training.model import add_adapters, trainable_parameters
-from ecellm.training.model_size import empty_model, kept_by, measure
+from ecellm.training.model_size import kept_by, measure
 
 NUM_ROWS, LENGTH, ANSWER = 2, 64, 48
 # What PyTorch keeps, as a multiple of the estimate. Above 1 lie masks and positions, which weigh more in tiny models;

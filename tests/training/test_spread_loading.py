@@ -8,12 +8,12 @@ from architectures import make
 from safetensors.torch import save_file
 
 from ecellm.config import FinetuneConfig
+from ecellm.model_loading import load_base
 from ecellm.training.deepspeed_config import spread_while_loading
 from ecellm.training.model import (
     add_adapters,
     build_model,
     head_is_tied,
-    load_base,
     num_parameters,
     trainable_parameters,
 )

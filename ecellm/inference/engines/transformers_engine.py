@@ -41,7 +41,7 @@ def load_model(
         use_gpu: whether this worker was given a GPU.
         trust_remote_code: run the Python code that the model brings along.
     """
-    from ecellm.training.model import load_base
+    from ecellm.model_loading import load_base
 
     on_gpu = use_gpu and torch.cuda.is_available()
     use_bf16 = precision == "bf16" or (precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ecellm.training.flops import flops_per_token, mfu, peak_flops, peak_of
+from ecellm.flops import flops_per_token, mfu, peak_flops, peak_of
 
 
 @pytest.mark.parametrize(

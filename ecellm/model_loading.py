@@ -1,0 +1,50 @@
+"""Loading transformers models, causal or sequence-to-sequence as their configs say, for training and inference alike."""
+
+from typing import Any
+
+import torch
+
+
+def model_class(model_config: Any) -> Any:
+    """Return transformers' class for a model: causal, or sequence-to-sequence if its config says so."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM if model_config.is_encoder_decoder else AutoModelForCausalLM
+
+
+def load_base(
+    path: str,
+    *,
+    revision: str | None,
+    dtype: torch.dtype | str,
+    attention: str | None = None,
+    trust_remote_code: bool = False,
+    quantization: Any = None,
+) -> Any:
+    """Load a base model.
+
+    Args:
+        path: local directory or hub name.
+        revision: hub revision.
+        dtype: of the weights; "auto" for that of the files.
+        attention: implementation, as transformers names it; None for its own choice.
+        trust_remote_code: run the Python code that the model brings along.
+        quantization: transformers' quantization config; None for weights as they are.
+
+    Returns:
+        A causal model, or a sequence-to-sequence one if its config says so.
+    """
+    from transformers import AutoConfig
+
+    source = {"revision": revision, "trust_remote_code": trust_remote_code}
+    model_config = AutoConfig.from_pretrained(path, **source)
+    quantized = {} if quantization is None else {"quantization_config": quantization}
+    return model_class(model_config).from_pretrained(
+        path, dtype=dtype, attn_implementation=attention, **source, **quantized
+    )
+
+
+def empty_model(model_config: Any, *, trust_remote_code: bool = False) -> Any:
+    """Return a base model on the meta device: it takes no memory, whatever its size."""
+    with torch.device("meta"):
+        return model_class(model_config).from_config(model_config, trust_remote_code=trust_remote_code)
