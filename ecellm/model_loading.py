@@ -1,4 +1,4 @@
-"""Loading transformers models, causal or sequence-to-sequence as their configs say, for training and inference alike."""
+"""Loading transformers models, causal or sequence-to-sequence as their configs say."""
 
 from typing import Any
 
