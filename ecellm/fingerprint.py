@@ -38,7 +38,7 @@ def fingerprint_input(storage: Storage, path: str) -> str:
         InputError: nothing is there, or a run that makes it has not finished.
     """
     if storage.exists(join(path, MANIFEST_NAME)):
-        return str(storage.read_json(join(path, MANIFEST_NAME))["fingerprint"])
+        return _of_manifest(storage.read_json(join(path, MANIFEST_NAME)))
     if not storage.exists(path):
         raise InputError(f"{path} does not exist")
     parent, _, name = path.rpartition("/")
@@ -51,6 +51,12 @@ def fingerprint_input(storage: Storage, path: str) -> str:
         raise InputError(f"{path} is empty")
     listing = [[file.removeprefix(path), storage.size(file), storage.digest(file)] for file in files]
     return fingerprint_of({"foreign": listing})
+
+
+def _of_manifest(manifest: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a run's output; rows that failed are not in it, and may be there after a retry."""
+    fingerprint, errors = str(manifest["fingerprint"]), manifest.get("errors")
+    return f"{fingerprint}-{errors}-errors" if errors else fingerprint
 
 
 def part_fingerprint(fingerprint: str, name: str) -> str:

@@ -127,6 +127,7 @@ class RunDirectory:
             storage.write_bytes(path, directory._record())
             time.sleep(_SETTLE_SECONDS)  # of two that take over at once, both have written before either reads back
         directory._confirm()
+        storage.remove(join(output_dir, MANIFEST_NAME))  # of a run whose failed rows are done again: it is not done now
         return directory
 
     def _confirm(self) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from ecellm.errors import InputError
 from ecellm.presets import find_preset, named_model, with_preset
+from ecellm.redaction import redacted
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -101,7 +102,7 @@ def _explain(config_class: type[BaseModel], problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{dotted}: {message}" if dotted else message
-    return f"{dotted}: {message} (given: {problem['input']!r})"
+    return f"{dotted}: {message} (given: {redacted(problem['input'], dotted)!r})"
 
 
 def _model_at(config_class: type[BaseModel], location: tuple[Any, ...]) -> type[BaseModel]:

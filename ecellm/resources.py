@@ -18,20 +18,38 @@ def check_room(what: str, *, number: int, cpus: float, gpus: float, advice: str)
     Raises:
         InputError: there is no room; the message says what is there.
     """
-    largest = _largest_cluster()
+    largest = ray.cluster_resources() | _most_to_come()
     for resource, amount in (("CPU", number * cpus), ("GPU", number * gpus)):
-        there = largest.get(resource, 0.0)
+        there = float(largest.get(resource, 0.0))
         if amount > there:
             raise InputError(
                 f"{what} needs {amount:g} {resource}s, but the cluster has {there:g}: {advice}, or add nodes"
             )
+    if not _most_to_come() and not room_now(cpus, gpus):
+        raise InputError(f"{what}: no node has {cpus:g} CPUs and {gpus:g} GPUs for one of them: {advice}")
 
 
-def _largest_cluster() -> dict[str, float]:
-    """Return the resources of the cluster now, or those its autoscaler may grow to if these are more."""
+def room_now(cpus: float, gpus: float) -> int:
+    """Return how many processes of this size the nodes that are there hold at once."""
+    room = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            needs = [(node["Resources"].get(name, 0.0), amount) for name, amount in (("CPU", cpus), ("GPU", gpus))]
+            room += int(min(there // amount for there, amount in needs if amount))
+    return room
+
+
+def room_at_most(cpus: float, gpus: float) -> int:
+    """Return how many processes of this size the cluster, grown to its full size, may hold at once."""
+    largest = _most_to_come()
+    sizes = [largest.get(name, 0.0) // amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount]
+    return max(room_now(cpus, gpus), int(min(sizes)) if largest else 0)
+
+
+def _most_to_come() -> dict[str, float]:
+    """Return the resources that an autoscaler may grow the cluster to; empty without one, or if there are more now."""
     from ray._private.state import state  # the only place that knows the autoscaler's limits
 
-    resources = {name: float(amount) for name, amount in ray.cluster_resources().items()}
-    for name, amount in (state.get_max_resources_from_cluster_config() or {}).items():
-        resources[name] = max(resources.get(name, 0.0), float(amount))
-    return resources
+    now = ray.cluster_resources()
+    most = {name: float(amount) for name, amount in (state.get_max_resources_from_cluster_config() or {}).items()}
+    return most if any(amount > now.get(name, 0.0) for name, amount in most.items()) else {}

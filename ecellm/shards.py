@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_STOP = 60.0
 _REFUSED = "refused"
+_MOST_RESTARTS = 3  # of one actor that has died
 
 
 def run_shards(
@@ -48,7 +49,7 @@ def run_shards(
         memory: bytes that Ray reserves for one task.
         num_workers: most tasks at work at once; None for as many as the cluster has room for.
     """
-    cpus = _cpus_of_a_core() if num_cpus is None else num_cpus
+    cpus = cpus_of_a_core() if num_cpus is None else num_cpus
     task = ray.remote(function).options(num_cpus=cpus, memory=memory, name=name)
     arguments = {key: ray.put(value) for key, value in (function_args or {}).items()}
     # Twice the cluster's CPUs are submitted at a time: enough to keep it busy, and to make it grow.
@@ -56,7 +57,7 @@ def run_shards(
     yield from _with_progress(_unordered(task, shards, arguments, window), len(shards), name)
 
 
-def _cpus_of_a_core() -> float:
+def cpus_of_a_core() -> float:
     """Return 1, or more on a local Ray that was given more logical CPUs than the machine has cores.
 
     More tasks than cores would only hold more memory at a time.
@@ -128,21 +129,15 @@ def run_shards_on_actors(
         compute=ray.data.ActorPoolStrategy(size=min(num_actors, len(shards)), max_tasks_in_flight_per_actor=1),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
+        # A shard that kills its actor again and again must end the job, not load the model for ever.
+        max_restarts=_MOST_RESTARTS,
+        max_task_retries=_MOST_RESTARTS,
     )
     for row in results.iter_rows():
         result = json.loads(row["result"])
         if _REFUSED in result:
             raise InputError(result[_REFUSED])
         yield result
-
-
-def room_for(num_cpus: float, num_gpus: float) -> int:
-    """Return how many actors of this size the cluster holds at once, at least 1."""
-    resources = ray.cluster_resources()
-    room = resources.get("CPU", 0.0) / (num_cpus * _cpus_of_a_core())
-    if num_gpus:
-        room = min(room, resources.get("GPU", 0.0) / num_gpus)
-    return max(1, int(room))
 
 
 class _ShardActor:

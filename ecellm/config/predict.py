@@ -8,7 +8,7 @@ from ecellm.config.base import Frozen, check_settings, content, location, operat
 from ecellm.config.prompts import PromptConfig
 
 # Rows of one unit of work by engine, where the user gives none: minutes of work, and files of a sensible size.
-_ROWS_PER_SHARD = {"transformers": 256, "vllm": 1024, "openai": 1024, "fake": 65_536}
+_ROWS_PER_SHARD = {"transformers": 256, "vllm": 1024, "openai": 256, "fake": 20_000}
 
 
 class VllmSettings(Frozen):
@@ -34,7 +34,7 @@ class OpenAISettings(Frozen):
     api_key_env: str | None = operational(
         "OPENAI_API_KEY",  # pragma: allowlist secret
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="environment variable that holds the key, on the nodes; null = the endpoint wants none",
+        description="name of the environment variable that holds the key, on the nodes; null = the endpoint wants none",
     )
     api: Literal["chat", "completions"] = content(
         "chat", description="chat = the prompt as one user message; completions = the prompt's text as it is"

@@ -1,32 +1,30 @@
-"""How long an answer may be, by task: as long as the longest answer to learn from.
+"""How long an answer may be, by task: a quarter longer than the longest answer to learn from.
 
 Answers of the train split are read, never those that are asked for. A limit saves what a model that rambles would
 write. The paper's sampling has the paper's limit instead, which is `max_answer_tokens`.
 """
 
+import math
 from collections.abc import Sequence
 
 import pyarrow.compute as pc
 
 from ecellm.config import PredictConfig
-from ecellm.dataset.partitions import Partition, list_partitions
-from ecellm.errors import InputError
+from ecellm.dataset.partitions import list_partitions
 from ecellm.prompts.tokenization import PromptTokenizer
 from ecellm.storage import Storage, absolute
 
+_ROOM = 1.25  # for an answer that is longer than all to learn from, and for blank lines before it
 _LONGEST_LOOKED_AT = 64  # answers of a task, longest first by characters: the one of most tokens is among them
 
 
 def longest_answers(config: PredictConfig, storage: Storage) -> dict[str, list[str]]:
     """Return the longest train answers by task; tasks without train rows are left out."""
-    try:
-        partitions = list_partitions(storage, absolute(config.samples_dir), splits=("train",), tasks=config.tasks)
-    except InputError:  # samples to be answered alone: the tasks' own limits hold
-        return {}
-    files: dict[str, tuple[Partition, Sequence[str]]] = {}
-    for partition, paths in partitions.items():  # one setting says it: their answers are the same
-        files.setdefault(partition.task, (partition, paths))
-    return {task: _longest(storage, paths) for task, (_, paths) in files.items()}
+    files: dict[str, Sequence[str]] = {}
+    for partition, paths in list_partitions(storage, absolute(config.samples_dir), tasks=config.tasks).items():
+        if partition.split == "train":  # one setting says it: their answers are the same
+            files.setdefault(partition.task, paths)
+    return {task: _longest(storage, paths) for task, paths in files.items()}
 
 
 def _longest(storage: Storage, files: Sequence[str]) -> list[str]:
@@ -52,7 +50,7 @@ def answer_limits(config: PredictConfig, storage: Storage, tokenizer: PromptToke
         return {}
     longest = longest_answers(config, storage)
     return {
-        task: max(len(tokenizer.answer("", [], answer)) for answer in answers)
+        task: math.ceil(_ROOM * max(len(tokenizer.answer("", [], answer)) for answer in answers))
         for task, answers in longest.items()
         if answers
     }

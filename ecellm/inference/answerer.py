@@ -15,8 +15,8 @@ from ecellm.errors import InputError
 from ecellm.inference.engines.load import load_engine, prompt_tokenizer
 from ecellm.inference.journal import Journal
 from ecellm.inference.request import Answer, AnswerSpace, Failure, Request
-from ecellm.inference.totals import with_seconds
-from ecellm.prompts.rendering import PromptParts, render
+from ecellm.inference.totals import seconds_of, with_seconds
+from ecellm.prompts.rendering import PromptParts, before_answer, render
 from ecellm.prompts.tokenization import TokenizedPrompt
 from ecellm.schema import PREDICTION_ERRORS, PREDICTIONS
 from ecellm.storage import Storage, join
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 AnswerSpaceOf = Callable[[Mapping[str, Any]], AnswerSpace]
 _KEYS = ("sample_id", "example_id", "task", "split", "setting", "row_index")
 _COLUMNS = [*_KEYS, "instruction", "input", "options", "few_shot_example", "relevance"]
+_MOST_FAILED_IN_A_ROW = 8  # rows, each by itself, without an answer between them
 _DOES_NOT_FIT = Failure("prompt_does_not_fit: raise max_length")
 
 
@@ -55,20 +56,26 @@ class Answerer:
         self._answer_space = answer_space
         self._answer_limits = answer_limits
         self._tokenizer = prompt_tokenizer(self._config, self._storage)
+        self._failed_in_a_row = 0
         self._engine = load_engine(self._config, self._storage, self._tokenizer)
 
     def __call__(self, shard: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one piece and publish its part; rows that have no answer go to `errors/`.
 
         Args:
-            shard: `name` of the part, its `directory`, `piece` of the samples, `adapter`, `run_id`.
+            shard: `name` of the part, its `directory`, `piece` of the samples, `adapter`, `run_id`, and `again`:
+                whether rows of the finished part that failed are asked again.
 
         Returns:
             `name` of the part, which is written.
         """
+        before = self._finished(shard)
+        if before is not None and not shard["again"]:  # the actor that wrote it died before it could say so
+            return {"name": shard["name"]}
         rows = segments.read(self._storage, shard["piece"], _COLUMNS)
         with self._journal(shard) as journal:
-            found = {record["sample_id"]: record for record in (journal.records if journal else ())}
+            known = [*(before.to_pylist() if before is not None else ()), *(journal.records if journal else ())]
+            found = {record["sample_id"]: record for record in known}
             failed: list[dict[str, Any]] = []
             asked = [row for row in rows if row["sample_id"] not in found]
             for row, record in self._answer(asked, shard):
@@ -79,10 +86,15 @@ class Answerer:
                 if journal:
                     journal.add(record)
         records = [found[row["sample_id"]] for row in rows if row["sample_id"] in found]
-        self._publish(shard, records, failed)
+        self._publish(shard, records, failed, before)
         if journal:
             journal.remove()
         return {"name": shard["name"]}
+
+    def _finished(self, shard: Mapping[str, Any]) -> pa.Table | None:
+        """Return the part if it is there."""
+        path = join(shard["directory"], shard["name"])
+        return self._storage.read_table(path) if self._storage.exists(path) else None
 
     def _journal(self, shard: Mapping[str, Any]) -> Any:
         """Return the journal of a part whose answers are paid one by one; else nothing, in a context of its own."""
@@ -94,15 +106,15 @@ class Answerer:
         self, rows: Sequence[Mapping[str, Any]], shard: Mapping[str, Any]
     ) -> Iterator[tuple[Mapping[str, Any], dict[str, Any] | Failure]]:
         """Yield each row with its record, or with the reason why it has none, as they come."""
-        asked, prompts = [], []
+        asked, prompts, requests = [], [], []
         for row in rows:
-            prompt = self._prompt(row)
-            if prompt is None:
-                yield row, _DOES_NOT_FIT
+            made = self._prompt_and_request(row)
+            if isinstance(made, Failure):
+                yield row, made
             else:
                 asked.append(row)
-                prompts.append(prompt)
-        requests = [self._request(row, prompt) for row, prompt in zip(asked, prompts, strict=True)]
+                prompts.append(made[0])
+                requests.append(made[1])
         for place, answer in self._answers(requests, shard["adapter"]):
             if isinstance(answer, Answer):
                 yield asked[place], self._record(asked[place], prompts[place], answer, shard)
@@ -117,17 +129,31 @@ class Answerer:
         try:
             for place, answer in self._engine.answer(requests, adapter):
                 left.discard(place)
+                self._failed_in_a_row = 0
                 yield place, answer
         except InputError:
             raise
-        except Exception as error:  # noqa: BLE001  whatever an engine raises, the other rows must be answered
+        except Exception as error:
             if len(requests) == 1:
-                yield 0, Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+                self._failed_in_a_row += 1
+                if self._failed_in_a_row == _MOST_FAILED_IN_A_ROW:  # the engine itself is broken
+                    raise
+                yield 0, _failure_of(error)
                 return
             logger.warning("the engine failed on %d rows together, answering them one by one: %s", len(left), error)
         for place in sorted(left):
             for _, answer in self._answers([requests[place]], adapter):
                 yield place, answer
+
+    def _prompt_and_request(self, row: Mapping[str, Any]) -> tuple[TokenizedPrompt, Request] | Failure:
+        """Return what a row is asked; whatever is wrong with it concerns no other row."""
+        try:
+            prompt = self._prompt(row)
+            return _DOES_NOT_FIT if prompt is None else (prompt, self._request(row, prompt))
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001  foreign rows can be wrong in any way
+            return _failure_of(error)
 
     def _prompt(self, row: Mapping[str, Any]) -> TokenizedPrompt | None:
         parts = PromptParts.of(row)
@@ -139,8 +165,8 @@ class Answerer:
         space, config = self._answer_space(row), self._config
         choice_ids = None
         if space.choices and self._tokenizer is not None and config.decoding == "choice":
-            answer = self._tokenizer.answer
-            choice_ids = tuple(tuple(answer(prompt.text, prompt.ids, choice)) for choice in space.choices)
+            answer, before = self._tokenizer.answer, before_answer(config.prompt_format)
+            choice_ids = tuple(tuple(answer(prompt.text, prompt.ids, before + choice)) for choice in space.choices)
         is_paper = config.decoding == "paper"
         limit = config.max_answer_tokens if is_paper else self._answer_limits.get(row["task"], space.max_new_tokens)
         return Request(
@@ -175,17 +201,37 @@ class Answerer:
             "choice_scores": list(answer.choice_scores.items()) if answer.choice_scores else None,
         }
 
-    def _publish(self, shard: Mapping[str, Any], records: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+    def _publish(
+        self,
+        shard: Mapping[str, Any],
+        records: list[dict[str, Any]],
+        failed: list[dict[str, Any]],
+        before: pa.Table | None,
+    ) -> None:
+        """Write the part and its errors, so that a row is in one of the two whenever this is killed.
+
+        A part that is there counts as done, so its errors come before it; where it is written again, the errors that
+        it does away with are removed after it.
+        """
         errors = join(self._output_dir, "errors", shard["name"])
-        if failed:
-            self._storage.write_table(errors, pa.Table.from_pylist(failed, schema=PREDICTION_ERRORS))
-        else:
-            self._storage.remove(errors)
-        table = pa.Table.from_pylist(records, schema=PREDICTIONS)
+        if failed and before is None:
+            self._write_errors(errors, failed)
         now = time.monotonic()
-        table = with_seconds(table, now - self._since)
+        seconds = now - self._since + (seconds_of(before.schema.metadata) if before is not None else 0.0)
         self._since = now
+        table = with_seconds(pa.Table.from_pylist(records, schema=PREDICTIONS), seconds)
         self._storage.write_table(join(shard["directory"], shard["name"]), table)
+        if not failed:
+            self._storage.remove(errors)
+        elif before is not None:
+            self._write_errors(errors, failed)
+
+    def _write_errors(self, path: str, failed: list[dict[str, Any]]) -> None:
+        self._storage.write_table(path, pa.Table.from_pylist(failed, schema=PREDICTION_ERRORS))
+
+
+def _failure_of(error: Exception) -> Failure:
+    return Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
 
 
 def _keys(row: Mapping[str, Any]) -> dict[str, Any]:

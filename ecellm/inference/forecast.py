@@ -17,6 +17,7 @@ import pyarrow as pa
 from ecellm.config import PredictConfig
 from ecellm.dataset import segments
 from ecellm.dataset.partitions import Partition, list_partitions
+from ecellm.errors import InputError
 from ecellm.inference.answer_lengths import answer_limits
 from ecellm.inference.answerer import AnswerSpaceOf
 from ecellm.inference.engines.load import prompt_tokenizer
@@ -138,11 +139,11 @@ class _Reader:
         most: list[int] = []
         num_shortened = num_too_long = 0
         for row in _rows_at(self._storage, piece, places):
-            length, was_shortened = self._prompt_length(row)
+            length, was_shortened, answer_length = self._look_at(row)
             num_shortened += was_shortened
             num_too_long += length is None
             lengths.append(length or 0)
-            most.append(0 if length is None else self._answer_length(row))
+            most.append(answer_length)
         is_all = len(places) == num_rows
         scale = len(self._config.all_adapters) * num_rows / max(1, len(places))
         return SplitForecast(
@@ -157,6 +158,16 @@ class _Reader:
             num_too_long=num_too_long,
             is_exact=is_all and self._tokenizer is not None,
         )
+
+    def _look_at(self, row: dict[str, Any]) -> tuple[int | None, bool, int]:
+        """Return tokens of a row's prompt (None if it has none), whether it is shortened, most tokens of its answer."""
+        try:
+            length, was_shortened = self._prompt_length(row)
+            return length, was_shortened, 0 if length is None else self._answer_length(row)
+        except InputError:
+            raise
+        except Exception:  # noqa: BLE001  a foreign row that cannot be asked will fail by itself
+            return None, False, 0
 
     def _prompt_length(self, row: dict[str, Any]) -> tuple[int | None, bool]:
         """Return the tokens of a row's prompt, None if it cannot fit, and whether it was shortened."""
@@ -270,7 +281,8 @@ def _notes(found: Forecast, config: PredictConfig) -> Iterator[str]:
         if split.num_shortened:
             yield f"{name}: {split.num_shortened:,} {among} will be shortened to fit max_length={config.max_length}"
         if split.num_too_long:
-            yield f"{name}: {split.num_too_long:,} {among} cannot fit max_length={config.max_length}: they will fail"
+            limit = f"max_length={config.max_length}"
+            yield f"{name}: {split.num_too_long:,} {among} do not fit {limit}, or cannot be asked: they will fail"
 
 
 def _time_lines(found: Forecast, config: PredictConfig, actors: int | None) -> Iterator[str]:

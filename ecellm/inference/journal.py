@@ -16,6 +16,8 @@ import pyarrow as pa
 from ecellm.schema import PREDICTIONS
 from ecellm.storage import Storage, join
 
+JOURNAL_DIRECTORY = "in_progress"
+
 
 class Journal:
     """Answers to one part, written as they come.
@@ -35,7 +37,7 @@ class Journal:
         """
         self._seconds = seconds
         self._storage = storage
-        self._directory = join(output_dir, "in_progress", part.removesuffix(".parquet"))
+        self._directory = join(output_dir, JOURNAL_DIRECTORY, part.removesuffix(".parquet"))
         files = storage.list_files(self._directory, ".parquet")
         self.records: list[dict[str, Any]] = [row for path in files for row in storage.read_table(path).to_pylist()]
         self._next_file = len(files)

@@ -21,12 +21,13 @@ from ecellm.inference import forecast, totals
 from ecellm.inference.answer_lengths import answer_limits
 from ecellm.inference.answerer import Answerer, AnswerSpaceOf
 from ecellm.inference.engines.load import local_adapters, prompt_tokenizer
+from ecellm.inference.journal import JOURNAL_DIRECTORY
 from ecellm.inference.progress import SplitProgress
 from ecellm.inference.trained_prompt import check_prompt_format
 from ecellm.models import local_model, locate, model_fingerprint, require_weights
 from ecellm.prompts.rendering import PromptParts
-from ecellm.resources import check_room
-from ecellm.shards import room_for, run_shards_on_actors
+from ecellm.resources import check_room, room_at_most
+from ecellm.shards import cpus_of_a_core, run_shards_on_actors
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, join
 
@@ -36,14 +37,15 @@ RUN_ID_LENGTH = 12
 
 def _inputs(config: PredictConfig) -> dict[str, str]:
     inputs = {"samples_dir": absolute(config.samples_dir)}
-    if config.has_local_model:
-        inputs["model"] = locate(config.model)
+    inputs["model"] = locate(config.model) if config.has_local_model else config.model
     if config.adapter:
         inputs["adapter"] = absolute(config.adapter)
     return inputs | {f"adapters.{number}": absolute(name) for number, name in enumerate(config.adapters)}
 
 
 def _fingerprint_input(storage: Storage, config: PredictConfig, name: str, path: str) -> str:
+    if name == "model" and not config.has_local_model:
+        return f"endpoint:{path}"
     if name == "model":
         return model_fingerprint(path, config.model_revision, storage)
     return fingerprint_input(storage, path)
@@ -59,7 +61,9 @@ def _num_actors(config: PredictConfig) -> int:
     """Return how many actors work at once; an endpoint is asked by one, with many requests under way."""
     if config.num_actors:
         return config.num_actors
-    return 1 if config.engine == "openai" else room_for(config.cpus_per_actor, _gpus_of_an_actor(config))
+    if config.engine == "openai":
+        return 1
+    return max(1, room_at_most(config.cpus_per_actor * cpus_of_a_core(), _gpus_of_an_actor(config)))
 
 
 def _check(answer_space: AnswerSpaceOf, config: PredictConfig, storage: Storage) -> tuple[str, ...]:
@@ -134,13 +138,15 @@ def _run(answer_space: AnswerSpaceOf, run: Run[PredictConfig]) -> Outcome:
     _answer(answer_space, run, shards, limits)
     seconds = None if any(shard["done"] for shard in shards) else time.monotonic() - start
     num_rows = sum(shard["num_rows"] for shard in shards)
-    num_errors = ray.get(ray.remote(_count_errors).remote(config, run.output_dir))
+    found = ray.get(ray.remote(totals.totals).remote(run.storage, run.output_dir))
+    num_errors = num_rows - found.num_rows
     if num_errors > config.max_error_share * num_rows:
         raise RuntimeError(
             f"{num_errors:,} of {num_rows:,} rows failed, more than max_error_share={config.max_error_share} allows; "
             f"the reasons are in {join(run.output_dir, 'errors')}. retry_errors=true answers them again"
         )
-    return _outcome(run, shards, num_errors, seconds)
+    run.storage.remove(join(run.output_dir, JOURNAL_DIRECTORY))  # of parts that were finished just before a kill
+    return _outcome(run, shards, found, seconds)
 
 
 def _answer(
@@ -166,17 +172,18 @@ def _answer(
         progress.add(result)
 
 
-def _outcome(run: Run[PredictConfig], shards: list[dict[str, Any]], num_errors: int, seconds: float | None) -> Outcome:
+def _outcome(
+    run: Run[PredictConfig], shards: list[dict[str, Any]], found: totals.Totals, seconds: float | None
+) -> Outcome:
     """Return what was made; `seconds` is what it took, None where an earlier run has done a part of it."""
-    found = ray.get(ray.remote(totals.totals).remote(run.storage, run.output_dir))
-    num_rows = sum(shard["num_rows"] for shard in shards)
+    num_errors = sum(shard["num_rows"] for shard in shards) - found.num_rows
     run_ids = {shard["adapter"] or run.config.model: shard["run_id"] for shard in shards}
     return Outcome(
-        rows=num_rows - num_errors,
+        rows=found.num_rows,
         errors=num_errors,
         details={"run_ids": run_ids, "num_parts": len(shards), **totals.as_details(found, run.config, seconds)},
         summary=(
-            f"{num_rows - num_errors:,} answers of {run.config.model}, {num_errors:,} failed rows",
+            f"{found.num_rows:,} answers of {run.config.model}, {num_errors:,} failed rows",
             *totals.describe(found, run.config, seconds),
         ),
     )
@@ -196,7 +203,7 @@ def _plan(config: PredictConfig, output_dir: str, fingerprint: str) -> tuple[lis
             directory = join(output_dir, "data", f"setting={partition.setting}", f"task={partition.task}")
             for piece in segments.cut(storage, files, config.rows_of_a_shard, config.limit):
                 name = part_name(len(shards))
-                again = config.retry_errors and name in failed
+                again = config.retry_errors and name in failed and join(directory, name) in finished
                 shards.append(
                     {
                         "name": name,
@@ -208,6 +215,7 @@ def _plan(config: PredictConfig, output_dir: str, fingerprint: str) -> tuple[lis
                         "piece": piece,
                         "num_rows": segments.num_rows(piece),
                         "done": join(directory, name) in finished and not again,
+                        "again": again,
                     }
                 )
     return shards, answer_limits(config, storage, prompt_tokenizer(config, storage))
@@ -218,12 +226,3 @@ def run_id(config: PredictConfig, fingerprint: str, number: int) -> str:
     if len(config.all_adapters) > 1:
         fingerprint = fingerprint_of({"predict": fingerprint, "adapter": number})
     return fingerprint[:RUN_ID_LENGTH]
-
-
-def _count_errors(config: PredictConfig, output_dir: str) -> int:
-    storage = Storage(config.storage)
-    count = 0
-    for path in storage.list_files(join(output_dir, "errors"), ".parquet"):
-        with storage.parquet_file(path) as file:
-            count += file.metadata.num_rows
-    return count

@@ -2,8 +2,8 @@
 
 In: the shards, and their results as they come. Out: at most every ten seconds, and at the end, a line:
 
-    predict: IND_Diverse_Instruction Product_Matching 128 of 253 rows; all: 512 of 10,253 rows, 4.2 rows/s, about 38 min
-    left
+    predict: IND_Diverse_Instruction Product_Matching 128 of 253 rows, 4.1 rows/s, about 30 s left; all: 512 of 10,253
+    rows, 4.2 rows/s, about 38 min left
 
 Rate and time left are those of this run: rows that an earlier one has answered are done, and took no time.
 """
@@ -59,7 +59,10 @@ class SplitProgress:
             self._in_all[split] += shard["num_rows"]
             self._done[split] += shard["num_rows"] if shard["done"] else 0
             self._num_shards_left += not shard["done"]
-        self._num_before = self._done.total()
+        self._before = Counter(self._done)
+        # Work on a split begins where the one before it has given its last news.
+        self._split_start: dict[_Split, float] = {}
+        self._last_news = self._start
         self._advanced: dict[_Split, None] = {}  # since the last line, in the order in which they did
 
     def add(self, result: Mapping[str, Any]) -> None:
@@ -69,6 +72,8 @@ class SplitProgress:
             result: of the shard, with its `name`.
         """
         split, num_rows = self._shards[result["name"]]
+        self._split_start.setdefault(split, self._last_news)
+        self._last_news = self._clock()
         self._done[split] += num_rows
         self._advanced[split] = None
         self._num_shards_left -= 1
@@ -89,16 +94,21 @@ class SplitProgress:
     def _of_split(self, split: _Split) -> str:
         setting, task, adapter = split
         name = f"{setting} {task}" + (f" ({adapter.rstrip('/').rsplit('/', 1)[-1]})" if adapter else "")
-        return f"{name} {self._done[split]:,} of {self._in_all[split]:,} rows"
+        seconds = self._clock() - self._split_start[split]
+        return f"{name} {_how_far(self._done[split], self._in_all[split], self._before[split], seconds)}"
 
     def _whole(self) -> str:
-        done, in_all = self._done.total(), self._in_all.total()
-        text = f"{done:,} of {in_all:,} rows"
-        if self._num_before:
-            text += f" ({self._num_before:,} done before)"
         seconds = self._clock() - self._start
-        if done == self._num_before or seconds <= 0:
-            return text
-        rate = (done - self._num_before) / seconds
-        left = f", about {duration_text((in_all - done) / rate)} left" if done < in_all else ""
-        return f"{text}, {rate_text(rate)} rows/s{left}"
+        return _how_far(self._done.total(), self._in_all.total(), self._before.total(), seconds)
+
+
+def _how_far(done: int, in_all: int, before: int, seconds: float) -> str:
+    """Return rows, rate and time left; `before` were done by an earlier run, the rest in `seconds`."""
+    text = f"{done:,} of {in_all:,} rows"
+    if before:
+        text += f" ({before:,} done before)"
+    if done == before or seconds <= 0:
+        return text
+    rate = (done - before) / seconds
+    left = f", about {duration_text((in_all - done) / rate)} left" if done < in_all else ""
+    return f"{text}, {rate_text(rate)} rows/s{left}"

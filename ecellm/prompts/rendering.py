@@ -61,6 +61,11 @@ def render(parts: PromptParts, prompt_format: str, tokenizer: Any) -> str:
     return _as_chat(text, tokenizer) if prompt_format == "chat_template" and tokenizer is not None else text
 
 
+def before_answer(prompt_format: str) -> str:
+    """Return what stands between a prompt of this format and its answer: a space where the prompt ends no line."""
+    return "" if prompt_format == "chat_template" or _formats()[prompt_format]["with_options"].endswith("\n") else " "
+
+
 def _fill(template: str, parts: PromptParts) -> str:
     example = f"### Example:\n{parts.example}\n\n" if parts.example else ""
     return template.format(
@@ -72,4 +77,7 @@ def _as_chat(text: str, tokenizer: Any) -> str:
     if not getattr(tokenizer, "chat_template", None):
         raise InputError("prompt_format=chat_template, but the model's tokenizer has no chat template: use alpaca")
     messages = [{"role": "user", "content": text}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    # Models that can think aloud first are asked not to: answers are short. Other templates ignore the word.
+    return str(
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    )

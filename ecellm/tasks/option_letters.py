@@ -41,8 +41,14 @@ class LetterTask(Task):
     answers_with_letter: bool
 
     def choices(self, sample: Sample) -> tuple[str, ...] | None:
-        """Return the options' texts, or only their letters where the reference is the letter."""
+        """Return the options' texts, or only their letters where the reference is the letter.
+
+        None where an option has no letter of its own: no answer could be told from another.
+        """
         texts = option_texts(sample["options"])
+        letters = {text[:1] for text in texts or ()}
+        if texts is not None and (len(letters) < len(texts) or not letters <= {*LETTERS}):
+            return None
         if texts is not None and self.answers_with_letter:
             return tuple(text[:1] for text in texts)
         return texts

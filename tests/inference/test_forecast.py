@@ -150,7 +150,10 @@ def test_prompts_that_are_shortened_or_cannot_fit_are_told(tmp_path, tiny_model)
     assert (splits[SA].num_prompt_tokens, splits[SA].num_answer_tokens) == (0, 0)
     lines = describe(found, config_of(tmp_path, **fields))
     assert f"{' '.join(PM)}: 4 of 4 rows looked at will be shortened to fit max_length=256" in lines
-    assert f"{' '.join(SA)}: 5 of 5 rows looked at cannot fit max_length=256: they will fail" in lines
+    assert (
+        f"{' '.join(SA)}: 5 of 5 rows looked at do not fit max_length=256, or cannot be asked: they will fail"
+        in lines
+    )
 
 
 def empty(config):

@@ -1,9 +1,12 @@
 """Predict end to end: every row once, whatever happens, and the same answers however they are batched."""
 
 import json
+import math
 import os
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ecellm.config import EvaluateConfig, PredictConfig
@@ -11,7 +14,8 @@ from ecellm.errors import InputError, find_cause
 from ecellm.inference.answer_lengths import answer_limits
 from ecellm.inference.answerer import Answerer
 from ecellm.inference.engines.load import prompt_tokenizer
-from ecellm.stage import execute
+from ecellm.inference.request import Failure
+from ecellm.stage import execute, plan
 from ecellm.stages import answer_space, load_stage
 from ecellm.storage import Storage
 from tests.inference.conftest import write_samples
@@ -112,9 +116,16 @@ def test_a_row_that_breaks_the_engine_is_put_aside_and_tried_again_on_request(sa
     assert sorted(answers["row_index"]) == [0, 1, 2]
     errors = pd.read_parquet(tmp_path / "out" / "errors")
     assert list(errors["reason"]) == ["RuntimeError: out of memory"]
-    monkeypatch.setattr(FakeEngine, "answer", original)
+    asked = []
+
+    def answer_and_note(engine, requests, adapter):
+        asked.extend(request.key for request in requests)
+        return original(engine, requests, adapter)
+
+    monkeypatch.setattr(FakeEngine, "answer", answer_and_note)
     assert len(predict(samples_dir, tmp_path / "out", **fields)) == 3  # done is done
     assert len(predict(samples_dir, tmp_path / "out", retry_errors=True, **fields)) == 4
+    assert asked == list(errors["sample_id"]), "only what failed is asked again"
     assert not list((tmp_path / "out").rglob("errors/*.parquet"))
 
 
@@ -202,7 +213,7 @@ def test_several_adapters_answer_in_one_job_as_runs_of_their_own(samples_dir, tm
     assert "(two)" in page
 
 
-def test_answers_are_as_long_as_the_longest_to_learn_from(tmp_path, tiny_model):
+def test_answers_are_little_longer_than_the_longest_to_learn_from(tmp_path, tiny_model):
     samples = tmp_path / "samples"
     write_samples(samples, "Product_Matching", "IND_Diverse_Instruction", 3)
     write_samples(samples, "Product_Matching", "IND_Diverse_Instruction", 3, split="train", output="no")
@@ -212,10 +223,11 @@ def test_answers_are_as_long_as_the_longest_to_learn_from(tmp_path, tiny_model):
     storage = Storage()
     tokenizer = prompt_tokenizer(config, storage)
     limits = answer_limits(config, storage, tokenizer)
-    assert limits == {
-        "Product_Matching": len(tokenizer.answer("", [], "no")),
-        "Poetry": len(tokenizer.answer("", [], "the red lamp " * 3)),
+    tokens = {
+        "Product_Matching": tokenizer.answer("", [], "no"),
+        "Poetry": tokenizer.answer("", [], "the red lamp " * 3),
     }
+    assert limits == {task: math.ceil(1.25 * len(ids)) for task, ids in tokens.items()}
     assert answer_limits(config.model_copy(update={"decoding": "paper"}), storage, tokenizer) == {}
     answers = answer_all(str(samples), tmp_path, tiny_model, "limited")
     assert answers[answers["task"] == "Product_Matching"]["num_completion_tokens"].max() <= limits["Product_Matching"]
@@ -257,3 +269,102 @@ def test_a_refused_key_ends_the_job_at_once_and_is_told_nowhere(samples_dir, tin
         + "".join(path.read_text(errors="replace") for path in (tmp_path / "out").rglob("*") if path.is_file())
     )
     assert os.environ["PATH"] not in told
+
+
+def test_a_retry_that_is_killed_loses_no_row(samples_dir, tmp_path, monkeypatch):  # noqa: C901
+    from ecellm.inference.engines.fake import FakeEngine
+
+    original = FakeEngine.answer
+
+    def fail_on(*numbers):
+        def answer(engine, requests, adapter):
+            for place, answer in original(engine, requests, adapter):
+                failed = any(f"blue lamp {n} " in requests[place].prompt for n in numbers)
+                yield place, Failure("no") if failed else answer
+
+        return answer
+
+    def here(shards, actor_class, *, constructor_args, **_others):
+        return map(actor_class(**constructor_args), shards)
+
+    class Killed(BaseException):
+        pass
+
+    class Deadly(Storage):
+        """Ends the run before the n-th change of data or errors."""
+
+        left = 0
+
+        def _count(self, path):
+            if "/data/" in path or "/errors/" in path:
+                Deadly.left -= 1
+                if Deadly.left < 0:
+                    raise Killed
+
+        def write_table(self, path, table, row_group_size=None):
+            self._count(path)
+            super().write_table(path, table, row_group_size)
+
+        def remove(self, path):
+            self._count(path)
+            super().remove(path)
+
+    monkeypatch.setattr("ecellm.inference.predict.run_shards_on_actors", here)
+    fields = {"tasks": ("Answer_Generation",), "max_error_share": 0.5}
+    for changes_before_the_kill in (0, 1):
+        out = tmp_path / str(changes_before_the_kill)
+        monkeypatch.setattr(FakeEngine, "answer", fail_on(1, 3))
+        assert len(predict(samples_dir, out, **fields)) == 2
+        for still_failing in ((3,), ()):
+            monkeypatch.setattr(FakeEngine, "answer", fail_on(*still_failing))
+            with monkeypatch.context() as patch, pytest.raises(Killed):
+                Deadly.left = changes_before_the_kill
+                patch.setattr("ecellm.inference.answerer.Storage", Deadly)
+                predict(samples_dir, out, retry_errors=True, **fields)
+            assert not (out / "_manifest.json").exists()
+            answered = set(pd.read_parquet(out / "data")["row_index"])
+            failed = set(pd.read_parquet(out / "errors")["row_index"])
+            assert answered | failed == {0, 1, 2, 3}
+        assert len(predict(samples_dir, out, retry_errors=True, **fields)) == 4
+        manifest = json.loads((out / "_manifest.json").read_text())
+        assert (manifest["rows"], manifest["errors"]) == (4, 0)
+
+
+def test_an_engine_that_is_broken_ends_the_job(samples_dir, tmp_path, monkeypatch):
+    from ecellm.inference.engines.fake import FakeEngine
+
+    def broken(*_):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    def here(shards, actor_class, *, constructor_args, **_others):
+        return map(actor_class(**constructor_args), shards)
+
+    monkeypatch.setattr("ecellm.inference.predict.run_shards_on_actors", here)
+    monkeypatch.setattr(FakeEngine, "answer", broken)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        predict(samples_dir, tmp_path / "out", max_error_share=1.0, rows_per_shard=4)
+    assert len(pd.read_parquet(tmp_path / "out" / "errors")) == 4
+
+
+def test_models_of_an_endpoint_are_told_apart(samples_dir, tmp_path):
+    endpoint = {"engine": "openai", "openai": {"api_key_env": None}}
+    runs = [
+        plan(load_stage("predict"), config_of(samples_dir, tmp_path / "out", model=model, **endpoint))
+        for model in ("gpt-4-turbo", "gpt-4o", "gpt-4o")
+    ]
+    assert runs[0].fingerprint != runs[1].fingerprint == runs[2].fingerprint
+
+
+def test_a_row_that_cannot_be_asked_goes_to_errors(tmp_path):
+    samples = tmp_path / "samples"
+    write_samples(samples, "Query_Product_Ranking", "IND_Diverse_Instruction", 2)
+    write_samples(samples, "Product_Matching", "IND_Diverse_Instruction", 2)
+    file = next((samples / "data").rglob("*task=Query_Product_Ranking/part-00000.parquet"))
+    table = pq.ParquetFile(file).read()
+    broken = pa.array([None] * table.num_rows, pa.string())
+    field = table.schema.field("input").with_nullable(True)
+    pq.write_table(table.set_column(table.schema.get_field_index("input"), field, broken), file)
+    answers = predict(str(samples), tmp_path / "out", max_error_share=0.5)
+    assert len(answers) == 3
+    (reason,) = pd.read_parquet(tmp_path / "out" / "errors")["reason"]
+    assert "TypeError" in reason

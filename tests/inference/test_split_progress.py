@@ -42,7 +42,7 @@ def test_a_line_tells_of_the_split_at_work_and_of_the_whole(clock):
     clock.now += 5
     progress.add({"name": "part-00002.parquet", "rows": 128})
     assert progress.line() == (
-        f"predict: {IND} Sentiment_Analysis 128 of 9,984 rows; all: 256 of 10,240 rows, 6.9 rows/s, about 24 min left"
+        f"predict: {IND} Sentiment_Analysis 128 of 9,984 rows, 26 rows/s, about 6 min left; all: 256 of 10,240 rows, 6.9 rows/s, about 24 min left"
     )
 
 
@@ -52,7 +52,7 @@ def test_what_was_done_before_counts_as_done_but_not_as_fast(clock):
     clock.now += 8
     progress.add({"name": "part-00009.parquet"})
     assert progress.line() == (
-        f"predict: {IND} Product_Matching 1,152 of 1,280 rows; "
+        f"predict: {IND} Product_Matching 1,152 of 1,280 rows (1,024 done before), 16 rows/s, about 8 s left; "
         "all: 1,152 of 1,280 rows (1,024 done before), 16 rows/s, about 8 s left"
     )
 
