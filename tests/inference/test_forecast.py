@@ -151,8 +151,7 @@ def test_prompts_that_are_shortened_or_cannot_fit_are_told(tmp_path, tiny_model)
     lines = describe(found, config_of(tmp_path, **fields))
     assert f"{' '.join(PM)}: 4 of 4 rows looked at will be shortened to fit max_length=256" in lines
     assert (
-        f"{' '.join(SA)}: 5 of 5 rows looked at do not fit max_length=256, or cannot be asked: they will fail"
-        in lines
+        f"{' '.join(SA)}: 5 of 5 rows looked at do not fit max_length=256, or cannot be asked: they will fail" in lines
     )
 
 

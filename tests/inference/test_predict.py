@@ -254,7 +254,7 @@ def test_a_refused_key_ends_the_job_at_once_and_is_told_nowhere(samples_dir, tin
     with running_openai_server(tiny_model) as server:
         server.behave(key="another")
         # PATH is the one variable that the nodes are sure to have.
-        openai = {"base_url": server.base_url, "api_key_env": "PATH", "concurrency": 2}
+        openai = {"base_url": server.base_url, "api_key_env": "PATH", "concurrency": 2}  # pragma: allowlist secret
         config = config_of(samples_dir, tmp_path / "out", engine="openai", model="tiny", openai=openai)
         with pytest.raises(Exception, match="401") as raised:
             execute(load_stage("predict"), config)
