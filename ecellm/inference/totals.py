@@ -1,8 +1,9 @@
 """What answering took, once it is done: tokens, time of the actors, cost.
 
 In: the parts that predict has written, whichever run did: each says in its metadata how long an actor was at work on
-it, so that the sums are right for a run that was killed and gone on with. Out: lines for a person, figures for the
-manifest. Rows that failed are not in the parts: what they took is in the seconds alone.
+it, so that the sums are those of all runs that it took. Out: lines for a person, figures for the manifest. Rows that
+failed are not in the parts: what they took is in the seconds alone. What actors had begun when a run was killed is
+nowhere: actor-hours, and a cost by them, are then at least what is said.
 """
 
 from collections import Counter

@@ -282,7 +282,7 @@ def write_index(output_dir: str, split: str, storage_config: Mapping[str, Any]) 
 
 STAGE = Stage(
     job="preprocess",
-    version=1,
+    version=2,
     config_class=PreprocessConfig,
     inputs=_inputs,
     check=_check,

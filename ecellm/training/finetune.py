@@ -132,7 +132,7 @@ def make_stage(evaluator: Evaluator | None) -> Stage[FinetuneConfig]:
     """
     return Stage(
         job="finetune",
-        version=2,
+        version=3,
         config_class=FinetuneConfig,
         inputs=_inputs,
         check=_check,
