@@ -130,8 +130,7 @@ def run_shards_on_actors(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         # A shard that kills its actor again and again must end the job, not load the model for ever.
-        max_restarts=_MOST_RESTARTS,
-        max_task_retries=_MOST_RESTARTS,
+        ray_remote_args_fn=lambda: {"max_restarts": _MOST_RESTARTS, "max_task_retries": _MOST_RESTARTS},
     )
     for row in results.iter_rows():
         result = json.loads(row["result"])
