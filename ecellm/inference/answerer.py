@@ -69,6 +69,7 @@ class Answerer:
         Returns:
             `name` of the part, which is written.
         """
+        self._keep_to_own_cpus()
         before = self._finished(shard)
         if before is not None and not shard["again"]:  # the actor that wrote it died before it could say so
             return {"name": shard["name"]}
@@ -90,6 +91,13 @@ class Answerer:
         if journal:
             journal.remove()
         return {"name": shard["name"]}
+
+    def _keep_to_own_cpus(self) -> None:
+        """Set torch's threads, which are each thread's own: Ray calls an actor in another than the one that made it."""
+        if self._config.has_local_model and not self._config.use_gpu:
+            import torch
+
+            torch.set_num_threads(self._config.cpus_per_actor)
 
     def _finished(self, shard: Mapping[str, Any]) -> pa.Table | None:
         """Return the part if it is there."""
