@@ -5,6 +5,11 @@ from typing import Any
 import torch
 
 
+def gpu_has_bf16() -> bool:
+    """Tell whether this process has a GPU that computes in bf16."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
 def model_class(model_config: Any) -> Any:
     """Return transformers' class for a model: causal, or sequence-to-sequence if its config says so."""
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from hashlib import sha256
 from typing import Any
@@ -12,18 +12,16 @@ import pyarrow as pa
 from ecellm.config import PredictConfig
 from ecellm.dataset import segments
 from ecellm.errors import InputError
+from ecellm.inference.asking import AnswerSpaceOf, Asking
 from ecellm.inference.engines.load import load_engine, prompt_tokenizer
 from ecellm.inference.journal import Journal
-from ecellm.inference.request import Answer, AnswerSpace, Failure, Request
+from ecellm.inference.request import Answer, Failure, Request
 from ecellm.inference.totals import seconds_of, with_seconds
-from ecellm.prompts.rendering import PromptParts, before_answer, render
 from ecellm.prompts.tokenization import TokenizedPrompt
 from ecellm.schema import PREDICTION_ERRORS, PREDICTIONS
 from ecellm.storage import Storage, join
 
 logger = logging.getLogger(__name__)
-# Tells of a samples row what its answer may be.
-AnswerSpaceOf = Callable[[Mapping[str, Any]], AnswerSpace]
 _KEYS = ("sample_id", "example_id", "task", "split", "setting", "row_index")
 _COLUMNS = [*_KEYS, "instruction", "input", "options", "few_shot_example", "relevance"]
 _MOST_FAILED_IN_A_ROW = 8  # rows, each by itself, without an answer between them
@@ -53,11 +51,11 @@ class Answerer:
         self._config = PredictConfig.model_validate_json(config_json)
         self._storage = Storage(self._config.storage)
         self._output_dir = output_dir
-        self._answer_space = answer_space
-        self._answer_limits = answer_limits
-        self._tokenizer = prompt_tokenizer(self._config, self._storage)
+        tokenizer = prompt_tokenizer(self._config, self._storage)
+        self._asking = Asking(self._config, tokenizer, answer_space, answer_limits)
         self._failed_in_a_row = 0
-        self._engine = load_engine(self._config, self._storage, self._tokenizer)
+        self._keep_to_own_cpus()
+        self._engine = load_engine(self._config, self._storage, tokenizer)
 
     def __call__(self, shard: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one piece and publish its part; rows that have no answer go to `errors/`.
@@ -146,7 +144,7 @@ class Answerer:
                 self._failed_in_a_row += 1
                 if self._failed_in_a_row == _MOST_FAILED_IN_A_ROW:  # the engine itself is broken
                     raise
-                yield 0, _failure_of(error)
+                yield 0, Failure.of(error)
                 return
             logger.warning("the engine failed on %d rows together, answering them one by one: %s", len(left), error)
         for place in sorted(left):
@@ -156,37 +154,12 @@ class Answerer:
     def _prompt_and_request(self, row: Mapping[str, Any]) -> tuple[TokenizedPrompt, Request] | Failure:
         """Return what a row is asked; whatever is wrong with it concerns no other row."""
         try:
-            prompt = self._prompt(row)
-            return _DOES_NOT_FIT if prompt is None else (prompt, self._request(row, prompt))
+            prompt = self._asking.prompt(row)
+            return _DOES_NOT_FIT if prompt is None else (prompt, self._asking.request(row, prompt))
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001  foreign rows can be wrong in any way
-            return _failure_of(error)
-
-    def _prompt(self, row: Mapping[str, Any]) -> TokenizedPrompt | None:
-        parts = PromptParts.of(row)
-        if self._tokenizer is not None:
-            return self._tokenizer.prompt(parts)
-        return TokenizedPrompt(render(parts, self._config.prompt_format, None), [], was_shortened=False)
-
-    def _request(self, row: Mapping[str, Any], prompt: TokenizedPrompt) -> Request:
-        space, config = self._answer_space(row), self._config
-        choice_ids = None
-        if space.choices and self._tokenizer is not None and config.decoding == "choice":
-            answer, before = self._tokenizer.answer, before_answer(config.prompt_format)
-            choice_ids = tuple(tuple(answer(prompt.text, prompt.ids, before + choice)) for choice in space.choices)
-        is_paper = config.decoding == "paper"
-        limit = config.max_answer_tokens if is_paper else self._answer_limits.get(row["task"], space.max_new_tokens)
-        return Request(
-            key=row["sample_id"],
-            prompt=prompt.text,
-            prompt_ids=tuple(prompt.ids),
-            max_new_tokens=min(limit, config.max_answer_tokens),
-            choices=space.choices,
-            choice_ids=choice_ids,
-            ranks_choices=space.ranks_choices,
-            is_one_line=space.is_one_line and not is_paper,
-        )
+            return Failure.of(error)
 
     def _record(
         self, row: Mapping[str, Any], prompt: TokenizedPrompt, answer: Answer, shard: Mapping[str, Any]
@@ -236,10 +209,6 @@ class Answerer:
 
     def _write_errors(self, path: str, failed: list[dict[str, Any]]) -> None:
         self._storage.write_table(path, pa.Table.from_pylist(failed, schema=PREDICTION_ERRORS))
-
-
-def _failure_of(error: Exception) -> Failure:
-    return Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
 
 
 def _keys(row: Mapping[str, Any]) -> dict[str, Any]:

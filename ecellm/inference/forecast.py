@@ -16,18 +16,16 @@ import pyarrow as pa
 
 from ecellm.config import PredictConfig
 from ecellm.dataset import segments
-from ecellm.dataset.partitions import Partition, list_partitions
+from ecellm.dataset.partitions import Partition
 from ecellm.errors import InputError
 from ecellm.inference.answer_lengths import answer_limits
-from ecellm.inference.answerer import AnswerSpaceOf
-from ecellm.inference.engines.load import prompt_tokenizer
+from ecellm.inference.asking import AnswerSpaceOf, Asking, asked_partitions
 from ecellm.inference.progress import duration_text
 from ecellm.inference.speed import ActorTime, cpu_speed, gpu_speed, shape_of
 from ecellm.inference.totals import Totals, bill, money_text
 from ecellm.models import load_model_config, locate
-from ecellm.prompts.rendering import PromptParts, render
 from ecellm.prompts.tokenization import PromptTokenizer
-from ecellm.storage import Storage, absolute
+from ecellm.storage import Storage
 
 _MOST_LOOKED_AT = 256
 _CHARACTERS_PER_TOKEN = 4  # of English text, roughly
@@ -91,23 +89,22 @@ def _sum(splits: Sequence[SplitForecast]) -> SplitForecast:
     return SplitForecast("total", "", **numbers, is_exact=all(split.is_exact for split in splits))
 
 
-def forecast(config: PredictConfig, storage: Storage, answer_space: AnswerSpaceOf) -> Forecast:
-    """Look at samples, tokenizer and model; runs on a node, as a task, with a GPU where the actors have one.
+def forecast(
+    config: PredictConfig, storage: Storage, answer_space: AnswerSpaceOf, tokenizer: PromptTokenizer | None
+) -> Forecast:
+    """Look at samples and model; runs on a node, as a task, with a GPU where the actors have one.
 
     Args:
         config: the job's config.
         storage: access to the samples and the model.
         answer_space: tells what the answer to a samples row may be.
+        tokenizer: of the model that answers; None where it is not known.
 
     Raises:
         InputError: samples or model are not there.
     """
-    tokenizer = prompt_tokenizer(config, storage)
-    reader = _Reader(config, storage, tokenizer, answer_space)
-    partitions = list_partitions(
-        storage, absolute(config.samples_dir), settings=config.settings, splits=(config.split,), tasks=config.tasks
-    )
-    splits = tuple(reader.split(partition, files) for partition, files in partitions.items())
+    reader = _Reader(storage, Asking(config, tokenizer, answer_space, answer_limits(config, storage, tokenizer)))
+    splits = tuple(reader.split(*partition) for partition in asked_partitions(config, storage).items())
     per_shard, num_adapters = config.rows_of_a_shard, len(config.all_adapters)
     num_shards = sum(-(-(split.num_rows // num_adapters) // per_shard) * num_adapters for split in splits)
     return Forecast(splits, num_shards, tokenizer is not None, _actor_time(config, storage, splits))
@@ -116,18 +113,10 @@ def forecast(config: PredictConfig, storage: Storage, answer_space: AnswerSpaceO
 class _Reader:
     """Makes the prompts of some rows of each (setting, task)."""
 
-    def __init__(
-        self,
-        config: PredictConfig,
-        storage: Storage,
-        tokenizer: PromptTokenizer | None,
-        answer_space: AnswerSpaceOf,
-    ) -> None:
-        self._config = config
+    def __init__(self, storage: Storage, asking: Asking) -> None:
         self._storage = storage
-        self._tokenizer = tokenizer
-        self._answer_space = answer_space
-        self._answer_limits = answer_limits(config, storage, tokenizer)
+        self._asking = asking
+        self._config = asking.config
 
     def split(self, partition: Partition, files: Sequence[str]) -> SplitForecast:
         """Count the rows of one (setting, task), and look at some of them."""
@@ -156,7 +145,7 @@ class _Reader:
             num_looked_at=len(places),
             num_shortened=num_shortened,
             num_too_long=num_too_long,
-            is_exact=is_all and self._tokenizer is not None,
+            is_exact=is_all and self._asking.tokenizer is not None,
         )
 
     def _look_at(self, row: dict[str, Any]) -> tuple[int | None, bool, int]:
@@ -171,22 +160,20 @@ class _Reader:
 
     def _prompt_length(self, row: dict[str, Any]) -> tuple[int | None, bool]:
         """Return the tokens of a row's prompt, None if it cannot fit, and whether it was shortened."""
-        parts = PromptParts.of(row)
-        if self._tokenizer is None:
-            text = render(parts, self._config.prompt_format, None)
-            return -(-len(text) // _CHARACTERS_PER_TOKEN), False
-        prompt = self._tokenizer.prompt(parts)
-        return (None, False) if prompt is None else (len(prompt.ids), prompt.was_shortened)
+        prompt = self._asking.prompt(row)
+        if prompt is None:
+            return None, False
+        if self._asking.tokenizer is None:
+            return -(-len(prompt.text) // _CHARACTERS_PER_TOKEN), False
+        return len(prompt.ids), prompt.was_shortened
 
     def _answer_length(self, row: dict[str, Any]) -> int:
         """Return the most tokens that are written for a row."""
-        config, space = self._config, self._answer_space(row)
+        config, space = self._config, self._asking.answer_space(row)
         # Choices are compared by the model itself; an endpoint writes its answer whatever the decoding.
         if config.decoding == "choice" and config.has_local_model and space.choices:
             return 0
-        if config.decoding == "paper":
-            return config.max_answer_tokens
-        return min(self._answer_limits.get(row["task"], space.max_new_tokens), config.max_answer_tokens)
+        return self._asking.max_new_tokens(row, space)
 
 
 def _spread(number: int, most: int) -> list[int]:

@@ -15,11 +15,12 @@ import ray
 
 from ecellm.config import PredictConfig
 from ecellm.dataset import segments
-from ecellm.dataset.partitions import list_partitions, part_name
+from ecellm.dataset.partitions import part_name
 from ecellm.fingerprint import fingerprint_input, fingerprint_of
 from ecellm.inference import forecast, totals
 from ecellm.inference.answer_lengths import answer_limits
-from ecellm.inference.answerer import Answerer, AnswerSpaceOf
+from ecellm.inference.answerer import Answerer
+from ecellm.inference.asking import AnswerSpaceOf, asked_partitions
 from ecellm.inference.engines.load import local_adapters, prompt_tokenizer
 from ecellm.inference.journal import JOURNAL_DIRECTORY
 from ecellm.inference.progress import SplitProgress
@@ -67,9 +68,7 @@ def _num_actors(config: PredictConfig) -> int:
 
 
 def _check(answer_space: AnswerSpaceOf, config: PredictConfig, storage: Storage) -> tuple[str, ...]:
-    list_partitions(
-        storage, absolute(config.samples_dir), settings=config.settings, splits=(config.split,), tasks=config.tasks
-    )
+    asked_partitions(config, storage)
     check_room(
         f"one actor with cpus_per_actor={config.cpus_per_actor}",
         number=1,
@@ -103,7 +102,7 @@ def _check_on_a_node(config: PredictConfig, answer_space: AnswerSpaceOf, num_act
         from ecellm.inference.engines.openai_engine import check_openai
 
         check_openai(config)
-    return lines + forecast.describe(forecast.forecast(config, storage, answer_space), config, num_actors)
+    return lines + forecast.describe(forecast.forecast(config, storage, answer_space, tokenizer), config, num_actors)
 
 
 def _check_model(config: PredictConfig, storage: Storage) -> None:
@@ -146,7 +145,7 @@ def _run(answer_space: AnswerSpaceOf, run: Run[PredictConfig]) -> Outcome:
             f"the reasons are in {join(run.output_dir, 'errors')}. retry_errors=true answers them again"
         )
     run.storage.remove(join(run.output_dir, JOURNAL_DIRECTORY))  # of parts that were finished just before a kill
-    return _outcome(run, shards, found, seconds)
+    return _outcome(run, shards, found, num_errors, seconds)
 
 
 def _answer(
@@ -173,10 +172,13 @@ def _answer(
 
 
 def _outcome(
-    run: Run[PredictConfig], shards: list[dict[str, Any]], found: totals.Totals, seconds: float | None
+    run: Run[PredictConfig],
+    shards: list[dict[str, Any]],
+    found: totals.Totals,
+    num_errors: int,
+    seconds: float | None,
 ) -> Outcome:
     """Return what was made; `seconds` is what it took, None where an earlier run has done a part of it."""
-    num_errors = sum(shard["num_rows"] for shard in shards) - found.num_rows
     run_ids = {shard["adapter"] or run.config.model: shard["run_id"] for shard in shards}
     return Outcome(
         rows=found.num_rows,
@@ -192,9 +194,7 @@ def _outcome(
 def _plan(config: PredictConfig, output_dir: str, fingerprint: str) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return the shards in order of (adapter, setting, task), and the most tokens of an answer by task."""
     storage = Storage(config.storage)
-    partitions = list_partitions(
-        storage, absolute(config.samples_dir), settings=config.settings, splits=(config.split,), tasks=config.tasks
-    )
+    partitions = asked_partitions(config, storage)
     finished = set(storage.list_files(join(output_dir, "data"), ".parquet"))
     failed = {path.rsplit("/", 1)[-1] for path in storage.list_files(join(output_dir, "errors"), ".parquet")}
     shards: list[dict[str, Any]] = []

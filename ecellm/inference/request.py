@@ -72,6 +72,11 @@ class Failure:
 
     reason: str
 
+    @classmethod
+    def of(cls, error: Exception) -> "Failure":
+        """Return an exception as a reason, shortened."""
+        return cls(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+
 
 class Engine(Protocol):
     """Runs one model in one process."""

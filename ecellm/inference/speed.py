@@ -112,8 +112,9 @@ def gpu_speed(config: PredictConfig) -> Speed | None:
     import torch
 
     from ecellm.flops import peak_flops
+    from ecellm.model_loading import gpu_has_bf16
 
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and _has_bf16())
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and gpu_has_bf16())
     peak = peak_flops(torch.device("cuda"), bf16)
     if peak is None:
         return None
@@ -121,12 +122,6 @@ def gpu_speed(config: PredictConfig) -> Speed | None:
     number = config.vllm.tensor_parallel_size if config.engine == "vllm" else 1
     basis = f"{_GPU_UTILISATION:.0%} of the peak of {torch.cuda.get_device_name()} in {dtype}, {_flops_text(peak)}"
     return Speed(number * peak, _GPU_UTILISATION, _GPU_HALF[dtype], basis + (f", times {number}" * (number > 1)))
-
-
-def _has_bf16() -> bool:
-    import torch
-
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
 def _flops_text(flops: float) -> str:

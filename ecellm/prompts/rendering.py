@@ -9,7 +9,7 @@ A 1-shot example stands between instruction and input under `### Example:`; the 
 EcomGPT learned from one section `### Instruction:` that holds the text first, then what is to be done with it, and the
 labels to choose from as part of that sentence. So input, instruction and options go there in this order, the options
 word for word behind "Select from the candidate labels:", and an example goes before the section. The answer begins
-right behind `### Response:`; the space that the model may put there is for the parsers to strip.
+right behind `### Response:`, with a space where choices are compared; parsers strip it where it is generated.
 """
 
 import json

@@ -14,7 +14,7 @@ from torch import nn
 
 from ecellm.config import FinetuneConfig, LoraSettings
 from ecellm.errors import InputError
-from ecellm.model_loading import load_base
+from ecellm.model_loading import gpu_has_bf16, load_base
 from ecellm.training.deepspeed_config import spread_while_loading
 from ecellm.training.lora_linear import fuse_adapters
 
@@ -29,8 +29,8 @@ def uses_bf16(config: FinetuneConfig) -> bool:
     """
     has_gpu = config.use_gpu and torch.cuda.is_available()
     if config.precision == "auto":
-        return has_gpu and torch.cuda.is_bf16_supported()
-    if config.precision == "bf16" and has_gpu and not torch.cuda.is_bf16_supported():
+        return has_gpu and gpu_has_bf16()
+    if config.precision == "bf16" and has_gpu and not gpu_has_bf16():
         raise ValueError("precision=bf16, but the worker's GPU has no bf16: use precision=fp32")
     return config.precision == "bf16"
 

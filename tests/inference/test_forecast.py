@@ -7,6 +7,7 @@ import pytest
 from ecellm.config import PredictConfig
 from ecellm.dataset.partitions import Partition
 from ecellm.inference import forecast as module
+from ecellm.inference.engines.load import prompt_tokenizer
 from ecellm.inference.forecast import Forecast, SplitForecast, describe, forecast
 from ecellm.inference.request import AnswerSpace
 from ecellm.inference.speed import ActorTime, Shape, Speed, measured_flops, shape_of
@@ -27,7 +28,8 @@ def answer_space(row):
 
 
 def looked_at(samples_dir, **fields):
-    found = forecast(config_of(samples_dir, **fields), Storage(), answer_space)
+    config, storage = config_of(samples_dir, **fields), Storage()
+    found = forecast(config, storage, answer_space, prompt_tokenizer(config, storage))
     return found, {(split.setting, split.task): split for split in found.splits}
 
 

@@ -13,7 +13,7 @@ import torch
 
 from ecellm.inference import choices
 from ecellm.inference.batching import Group, batches, share
-from ecellm.inference.complete import completed
+from ecellm.inference.complete import AnswerReader
 from ecellm.inference.engines.causal import CausalBatch, compute_beginning, longest_that_share
 from ecellm.inference.engines.sequence_to_sequence import SequenceToSequenceBatch
 from ecellm.inference.request import Answer, Failure, Request
@@ -41,10 +41,10 @@ def load_model(
         use_gpu: whether this worker was given a GPU.
         trust_remote_code: run the Python code that the model brings along.
     """
-    from ecellm.model_loading import load_base
+    from ecellm.model_loading import gpu_has_bf16, load_base
 
     on_gpu = use_gpu and torch.cuda.is_available()
-    use_bf16 = precision == "bf16" or (precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
+    use_bf16 = precision == "bf16" or (precision == "auto" and on_gpu and gpu_has_bf16())
     dtype = torch.bfloat16 if use_bf16 else torch.float32
     model = load_base(path, revision=revision, dtype=dtype, trust_remote_code=trust_remote_code)
     if adapters:
@@ -100,7 +100,7 @@ class TransformersEngine:
         self._model = model.get_base_model() if len(adapters) > 1 else model
         self._is_encoder_decoder = bool(self._model.config.is_encoder_decoder)
         self._longest_that_share = 0 if self._is_encoder_decoder else longest_that_share(self._model)
-        self._ends = _end_tokens(self._model, tokenizer)
+        self._reader = AnswerReader.of(tokenizer, self._model.generation_config)
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[Request], adapter: str | None) -> Iterator[tuple[int, Answer | Failure]]:
@@ -158,7 +158,8 @@ class TransformersEngine:
             tokens = self._next_tokens(batch.logits, [(requests[row].key, len(written[row])) for row in at_work])
             for row, token in zip(at_work, tokens.tolist(), strict=True):
                 written[row].append(token)
-                answer = self._finished(written[row], requests[row])
+                ids, request = written[row], requests[row]
+                answer = self._reader.read(ids, request, is_finished=len(ids) == request.max_new_tokens)
                 if answer is not None:
                     answers[row] = answer
             going_on = [place for place, row in enumerate(at_work) if row not in answers]
@@ -175,23 +176,3 @@ class TransformersEngine:
         if self._decoding != "paper":
             return logits.argmax(dim=-1)
         return draw_tokens(logits, [uniform_draw(self._seed, key, step) for key, step in drawn])
-
-    def _finished(self, ids: Sequence[int], request: Request) -> Answer | None:
-        """Return the answer if it ends with its last token."""
-        if ids[-1] in self._ends:
-            return Answer(self._decode(ids[:-1]), "stop", len(ids) - 1)
-        if request.is_one_line and "\n" in self._decode(ids[-1:]):
-            text = completed(self._decode(ids), is_one_line=True)
-            if text is not None:
-                return Answer(text, "stop", len(ids))
-        return Answer(self._decode(ids), "length", len(ids)) if len(ids) == request.max_new_tokens else None
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return what ends an answer: the tokenizer's end token, and others that the model names, such as a turn's end."""
-    named = getattr(model.generation_config, "eos_token_id", None)
-    others = [named] if isinstance(named, int) else named or []
-    return frozenset({tokenizer.eos_token_id, *others})

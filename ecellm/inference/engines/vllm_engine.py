@@ -22,7 +22,7 @@ import torch
 from ecellm.config.predict import VllmSettings
 from ecellm.errors import InputError
 from ecellm.inference import choices
-from ecellm.inference.complete import completed
+from ecellm.inference.complete import AnswerReader
 from ecellm.inference.engines.vllm_checks import (
     LORA_RANKS,
     MERGE_ADVICE,
@@ -108,9 +108,8 @@ class VllmEngine:
         from vllm.usage.usage_lib import UsageContext
 
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
-        self._tokenizer = tokenizer
         self._use_gpu = use_gpu
-        self._ends = _end_tokens(path, revision, config, tokenizer)
+        self._reader = AnswerReader.of(tokenizer, _generation_config(path, revision, config))
         self._decoding = decoding
         self._seed = seed
         self._max_length = _longest(config, max_length)
@@ -175,7 +174,7 @@ class VllmEngine:
                     self._ask(name, row.request, prefix, tokens[start : start + _MOST_TOKENS_A_QUESTION], lora)
         except (VLLMError, ValueError) as error:
             self._stop(row)
-            return Failure(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+            return Failure.of(error)
         return None
 
     def _questions(self, request: Request) -> Questions:
@@ -202,7 +201,7 @@ class VllmEngine:
             **kind,
             # Answers end with the same tokens in every engine, whatever the model's files name besides.
             ignore_eos=True,
-            stop_token_ids=[] if tokens else sorted(self._ends),
+            stop_token_ids=[] if tokens else sorted(self._reader.ends),
             detokenize=False,
             output_kind=RequestOutputKind.CUMULATIVE if is_watched else RequestOutputKind.FINAL_ONLY,
             skip_clone=True,
@@ -220,24 +219,11 @@ class VllmEngine:
         if completion.finish_reason in {"abort", "error"}:
             return Failure(f"vLLM gave the request up: {completion.finish_reason}")
         if not self._questions(row.request).get((), ()):
-            return self._written(row.request, list(completion.token_ids), is_finished=output.finished)
+            return self._reader.read(list(completion.token_ids), row.request, is_finished=output.finished)
         (logprobs,) = completion.logprobs
         found = row.found.setdefault(row.prefixes.pop(output.request_id), {})
         found.update({token: entry.logprob for token, entry in logprobs.items()})
         return None if row.prefixes else choices.answer_of(row.request, scores_of(row.request, row.found))
-
-    def _written(self, request: Request, ids: list[int], *, is_finished: bool) -> Answer | None:
-        """Return the answer if it ends with its last token."""
-        if ids and ids[-1] in self._ends:
-            return Answer(self._decode(ids[:-1]), "stop", len(ids) - 1)
-        if request.is_one_line and "\n" in self._decode(ids[-1:]):
-            text = completed(self._decode(ids), is_one_line=True)
-            if text is not None:
-                return Answer(text, "stop", len(ids))
-        return Answer(self._decode(ids), "length", len(ids)) if is_finished else None
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def _stop(self, row: _Row) -> None:
         self._engine.abort_request(list(row.prefixes))
@@ -325,13 +311,11 @@ def _longest(config: Any, max_length: int) -> int:
     return min(max_length, own) if own else max_length
 
 
-def _end_tokens(path: str, revision: str | None, config: Any, tokenizer: Any) -> frozenset[int]:
-    """Return what ends an answer: the tokenizer's end token, and others that the model names, such as a turn's end."""
+def _generation_config(path: str, revision: str | None, config: Any) -> Any:
+    """Return a model's generation config; that of its model config where it has no file of its own."""
     from transformers import GenerationConfig
 
     try:
-        named = GenerationConfig.from_pretrained(path, revision=revision).eos_token_id
+        return GenerationConfig.from_pretrained(path, revision=revision)
     except OSError:
-        named = GenerationConfig.from_model_config(config).eos_token_id
-    others = [named] if isinstance(named, int) else named or []
-    return frozenset({tokenizer.eos_token_id, *others})
+        return GenerationConfig.from_model_config(config)
