@@ -18,14 +18,14 @@ def check_room(what: str, *, number: int, cpus: float, gpus: float, advice: str)
     Raises:
         InputError: there is no room; the message says what is there.
     """
-    largest = ray.cluster_resources() | _most_to_come()
+    now, to_come = ray.cluster_resources(), _most_to_come()
     for resource, amount in (("CPU", number * cpus), ("GPU", number * gpus)):
-        there = float(largest.get(resource, 0.0))
+        there = max(float(now.get(resource, 0.0)), to_come.get(resource, 0.0))
         if amount > there:
             raise InputError(
                 f"{what} needs {amount:g} {resource}s, but the cluster has {there:g}: {advice}, or add nodes"
             )
-    if not _most_to_come() and not room_now(cpus, gpus):
+    if not to_come and not room_now(cpus, gpus):
         raise InputError(f"{what}: no node has {cpus:g} CPUs and {gpus:g} GPUs for one of them: {advice}")
 
 

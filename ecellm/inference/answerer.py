@@ -54,7 +54,6 @@ class Answerer:
         tokenizer = prompt_tokenizer(self._config, self._storage)
         self._asking = Asking(self._config, tokenizer, answer_space, answer_limits)
         self._failed_in_a_row = 0
-        self._keep_to_own_cpus()
         self._engine = load_engine(self._config, self._storage, tokenizer)
 
     def __call__(self, shard: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +66,6 @@ class Answerer:
         Returns:
             `name` of the part, which is written.
         """
-        self._keep_to_own_cpus()
         before = self._finished(shard)
         if before is not None and not shard["again"]:  # the actor that wrote it died before it could say so
             return {"name": shard["name"]}
@@ -89,13 +87,6 @@ class Answerer:
         if journal:
             journal.remove()
         return {"name": shard["name"]}
-
-    def _keep_to_own_cpus(self) -> None:
-        """Set torch's threads, which are each thread's own: Ray calls an actor in another than the one that made it."""
-        if self._config.has_local_model and not self._config.use_gpu:
-            import torch
-
-            torch.set_num_threads(self._config.cpus_per_actor)
 
     def _finished(self, shard: Mapping[str, Any]) -> pa.Table | None:
         """Return the part if it is there."""

@@ -65,6 +65,10 @@ def load_engine(config: PredictConfig, storage: Storage, tokenizer: PromptTokeni
     assert tokenizer is not None
     path = local_model(locate(config.model), config.model_revision, storage, trust_remote_code=config.trust_remote_code)
     adapters = local_adapters(config, storage)
+    if not config.use_gpu:
+        import torch
+
+        torch.set_num_threads(config.cpus_per_actor)
     if config.engine == "vllm":
         return _vllm(config, path, adapters, tokenizer)
     return _transformers(config, path, adapters, tokenizer)

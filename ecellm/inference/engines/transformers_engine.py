@@ -100,11 +100,14 @@ class TransformersEngine:
         self._model = model.get_base_model() if len(adapters) > 1 else model
         self._is_encoder_decoder = bool(self._model.config.is_encoder_decoder)
         self._longest_that_share = 0 if self._is_encoder_decoder else longest_that_share(self._model)
+        self._num_threads = torch.get_num_threads()
         self._reader = AnswerReader.of(tokenizer, self._model.generation_config)
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[Request], adapter: str | None) -> Iterator[tuple[int, Answer | Failure]]:
         """Answer requests, batch by batch."""
+        # Their number is each thread's own, and an actor is called in another thread than made it.
+        torch.set_num_threads(self._num_threads)
         if self._switched is not None and adapter is not None:
             self._switched.set_adapter(self._adapters[adapter])
         compared = [i for i, r in enumerate(requests) if self._decoding == "choice" and r.choices]

@@ -126,6 +126,7 @@ class VllmEngine:
         )
         # This context has the batch sizes for many prompts at once; the default one's are a fraction of them.
         self._engine = LLMEngine.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+        self._num_threads = torch.get_num_threads()
         self._adapters = {name: LoRARequest(name, i, path) for i, (name, path) in enumerate(adapters.items(), 1)}
         for name, adapter in self._adapters.items():
             _add_adapter(self._engine, name, adapter)
@@ -139,6 +140,9 @@ class VllmEngine:
         if adapter is None and self._adapters and not self._use_gpu:
             # vLLM 0.29's operators for CPUs then add an adapter to the tokens that are to have none.
             raise InputError("vLLM without a GPU does not answer with the model alone while it has adapters")
+        # Their number is each thread's own, and an actor is called in another thread than made it. vLLM's kernels for
+        # CPUs answer wrongly, without a word, where it is not the one that they were set up with.
+        torch.set_num_threads(self._num_threads)
         open_rows: dict[str, _Row] = {}
         lora = None if adapter is None else self._adapters[adapter]
         try:
