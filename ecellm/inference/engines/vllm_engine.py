@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from ecellm.config.predict import VllmSettings
 from ecellm.errors import InputError
@@ -140,9 +141,10 @@ class VllmEngine:
         if adapter is None and self._adapters and not self._use_gpu:
             # vLLM 0.29's operators for CPUs then add an adapter to the tokens that are to have none.
             raise InputError("vLLM without a GPU does not answer with the model alone while it has adapters")
-        # Their number is each thread's own, and an actor is called in another thread than made it. vLLM's kernels for
-        # CPUs answer wrongly, without a word, where it is not the one that they were set up with.
-        torch.set_num_threads(self._num_threads)
+        # OpenMP's number of threads is each thread's own, and an actor is called in another thread than made it: vLLM's
+        # kernels for CPUs answer wrongly, without a word, where it is not the one that they were set up with. vLLM
+        # has put an empty function in place of torch.set_num_threads by now.
+        threadpool_limits(self._num_threads, user_api="openmp")
         open_rows: dict[str, _Row] = {}
         lora = None if adapter is None else self._adapters[adapter]
         try:
