@@ -18,14 +18,14 @@ def check_room(what: str, *, number: int, cpus: float, gpus: float, advice: str)
     Raises:
         InputError: there is no room; the message says what is there.
     """
-    now, to_come = ray.cluster_resources(), _most_to_come()
+    largest, grows = _largest()
     for resource, amount in (("CPU", number * cpus), ("GPU", number * gpus)):
-        there = max(float(now.get(resource, 0.0)), to_come.get(resource, 0.0))
+        there = largest.get(resource, 0.0)
         if amount > there:
             raise InputError(
                 f"{what} needs {amount:g} {resource}s, but the cluster has {there:g}: {advice}, or add nodes"
             )
-    if not to_come and not room_now(cpus, gpus):
+    if not grows and not room_now(cpus, gpus):
         raise InputError(f"{what}: no node has {cpus:g} CPUs and {gpus:g} GPUs for one of them: {advice}")
 
 
@@ -41,9 +41,16 @@ def room_now(cpus: float, gpus: float) -> int:
 
 def room_at_most(cpus: float, gpus: float) -> int:
     """Return how many processes of this size the cluster, grown to its full size, may hold at once."""
-    largest = _most_to_come()
+    largest, grows = _largest()
     sizes = [largest.get(name, 0.0) // amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount]
-    return max(room_now(cpus, gpus), int(min(sizes)) if largest else 0)
+    return max(room_now(cpus, gpus), int(min(sizes)) if grows else 0)
+
+
+def _largest() -> tuple[dict[str, float], bool]:
+    """Return the resources of the cluster grown to its full size, and whether it may grow."""
+    now, to_come = ray.cluster_resources(), _most_to_come()
+    names = now.keys() | to_come.keys()
+    return {name: max(float(now.get(name, 0.0)), to_come.get(name, 0.0)) for name in names}, bool(to_come)
 
 
 def _most_to_come() -> dict[str, float]:

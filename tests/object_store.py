@@ -16,6 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+import duckdb_extension_httpfs
+import s3fs
+
 # Made up for a server that lives for the length of a test.
 ACCESS_KEY = "ecellm-test"
 SECRET_KEY = "ecellm-test-only"  # pragma: allowlist secret
@@ -27,6 +31,18 @@ class ObjectStore:
 
     endpoint_url: str
     environment: dict[str, str]
+
+    def filesystem(self) -> s3fs.S3FileSystem:
+        """Return a filesystem on the server, logged in whatever this process's environment says.
+
+        It keeps no listings: the jobs that a test looks at write from other processes.
+        """
+        return s3fs.S3FileSystem(
+            endpoint_url=self.endpoint_url,
+            key=self.environment["AWS_ACCESS_KEY_ID"],
+            secret=self.environment["AWS_SECRET_ACCESS_KEY"],
+            use_listings_cache=False,
+        )
 
 
 def free_ports(number: int) -> list[int]:
@@ -48,6 +64,22 @@ def free_ports(number: int) -> list[int]:
 def weed_binary() -> str | None:
     """Return the SeaweedFS binary of the environment that runs the tests, or None."""
     return shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+
+
+def duckdb_over_s3(store: ObjectStore) -> duckdb.DuckDBPyConnection:
+    """Return a connection that reads the server's `s3://` paths: what users do, without any code of ours.
+
+    The extension is the one that its PyPI package ships: nothing is fetched.
+    """
+    extension = next(Path(duckdb_extension_httpfs.__path__[0]).rglob("httpfs.duckdb_extension"))
+    connection = duckdb.connect(config={"autoload_known_extensions": False})
+    connection.execute(f"LOAD '{extension}'")
+    connection.execute(
+        f"CREATE SECRET (TYPE s3, KEY_ID '{store.environment['AWS_ACCESS_KEY_ID']}', "
+        f"SECRET '{store.environment['AWS_SECRET_ACCESS_KEY']}', "
+        f"ENDPOINT '{store.endpoint_url.removeprefix('http://')}', USE_SSL false, URL_STYLE 'path')"
+    )
+    return connection
 
 
 @contextmanager

@@ -85,12 +85,17 @@ def test_the_two_builds_of_ecinstruct_differ_in_leakage_alone():
     assert reports.model_copy(update={"leakage": "drop"}) == cleans
 
 
+def stages_never_run_here(name, needs):
+    """Return what the recipe's stages come to, by name; the recipe must say that nobody has run it here, and why."""
+    path = ROOT / "jobs" / "recipes" / f"{name}.yaml"
+    assert f"# Never run here: {needs}" in path.read_text(encoding="utf-8")
+    config = load_config(PipelineConfig, str(path), ["defaults.release=dataset.json"])
+    return {node.name: node for node in resolve(config, load_stage)}
+
+
 @pytest.mark.parametrize("name", WITH_PRESET)
 def test_a_recipe_for_gpus_is_completed_by_its_preset(name):
-    path = ROOT / "jobs" / "recipes" / f"{name}.yaml"
-    assert "# Never run here: needs GPUs" in path.read_text(encoding="utf-8")
-    config = load_config(PipelineConfig, str(path), ["defaults.release=dataset.json"])
-    made = {node.name: node for node in resolve(config, load_stage)}
+    made = stages_never_run_here(name, "needs GPUs")
     preset, num_workers = WITH_PRESET[name]
     assert {made[stage].preset.name for stage in ("rows", "tuned", "answers")} == {preset}
     assert made["rows"].config.prompt_format == made["answers"].config.prompt_format
@@ -102,10 +107,7 @@ def test_a_recipe_for_gpus_is_completed_by_its_preset(name):
 
 @pytest.mark.parametrize("name", ANSWERS_ALONE)
 def test_a_model_that_others_tuned_answers_all_test_splits_in_its_own_format(name):
-    path = ROOT / "jobs" / "recipes" / f"{name}.yaml"
-    assert "# Never run here: needs" in path.read_text(encoding="utf-8")
-    config = load_config(PipelineConfig, str(path), ["defaults.release=dataset.json"])
-    made = {node.name: node for node in resolve(config, load_stage)}
+    made = stages_never_run_here(name, "needs")
     assert set(made) == {"samples", "answers", "scores"}
     answers = made["answers"]
     model, preset, prompt_format, decoding = ANSWERS_ALONE[name]

@@ -19,7 +19,7 @@ def storage(store, monkeypatch):
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    fs = s3fs.S3FileSystem(endpoint_url=store.endpoint_url)
+    fs = store.filesystem()
     if not fs.exists("storage-test"):
         fs.mkdir("storage-test")
     return Storage(StorageConfig(endpoint_url=store.endpoint_url, max_retries=1))

@@ -1,14 +1,11 @@
 """A build that was killed, at whatever moment, and is started again gives the rows of one that was not."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ecellm.dataset.builders import flow
@@ -17,6 +14,7 @@ from ecellm.storage import Storage
 from tests.conftest import ROOT
 from tests.dataset.conftest import build
 from tests.dataset.small_builds import assert_same_rows, in_process, manifest, quality, run_in_process  # noqa: F401
+from tests.driver_process import environment_without_ray, kill_with_its_ray
 
 SMALL = {"held_out_rows": 5, "tasks": ["SR", "PRP", "AP", "QPR"], "leakage": "drop"}
 
@@ -111,21 +109,15 @@ def start(world, out, log, *overrides):
     command = [
         sys.executable, "-m", "jobs.build", f"raw_dir={world}", f"output_dir={out}", "held_out_rows=5", *overrides,
     ]  # fmt: skip
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     with log.open("ab") as file:
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=environment_without_ray(),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-
-
-def kill(process):
-    """Kill a driver and the local Ray that it started."""
-    for member in [process, *psutil.Process(process.pid).children(recursive=True)]:
-        try:
-            os.kill(member.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
 
 
 def steps_done(out):
@@ -145,7 +137,7 @@ def test_a_process_killed_twice_gives_the_same_rows(tmp_path, local_ray):
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
         assert process.poll() is None, log.read_text()
-        kill(process)
+        kill_with_its_ray(process)
         assert not (out / "_manifest.json").exists()
     process = start(world, out, log, categories)
     assert process.wait(180) == 0, log.read_text()

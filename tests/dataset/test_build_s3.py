@@ -1,16 +1,15 @@
 """A build with every path on an S3 server, run as users run it: the rows of a build on local disk."""
 
-import os
 import subprocess
 import sys
 
 import pyarrow.parquet as pq
 import pytest
-import s3fs
 
 from ecellm.tasks import TASKS
 from tests.conftest import ROOT
 from tests.dataset.small_builds import assert_same_rows, quality
+from tests.driver_process import environment_without_ray
 
 RAW, OUT = "s3://build-test/raw", "s3://build-test/samples"
 
@@ -18,19 +17,14 @@ RAW, OUT = "s3://build-test/raw", "s3://build-test/samples"
 @pytest.fixture(scope="module")
 def bucket(store):
     """An empty bucket."""
-    fs = s3fs.S3FileSystem(
-        endpoint_url=store.endpoint_url,
-        key=store.environment["AWS_ACCESS_KEY_ID"],
-        secret=store.environment["AWS_SECRET_ACCESS_KEY"],
-        use_listings_cache=False,
-    )
+    fs = store.filesystem()
     fs.mkdir("build-test")
     return fs
 
 
 def run(store, job, *arguments):
     """Run a job in a process of its own; return exit code and output."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | store.environment
+    environment = environment_without_ray() | store.environment
     result = subprocess.run(
         [sys.executable, "-m", f"jobs.{job}", *arguments],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,

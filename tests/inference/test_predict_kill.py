@@ -1,18 +1,15 @@
 """SIGKILL to the job and all of its Ray: run again, it answers what is missing, every row once, as if nothing had been."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
-import s3fs
 from fsspec.implementations.local import LocalFileSystem
 
 from tests.conftest import ROOT
+from tests.driver_process import environment_without_ray, kill_with_its_ray
 from tests.inference.conftest import OPTIONS, write_samples
 from tests.openai_server import running_openai_server
 
@@ -61,12 +58,11 @@ class Place:
             sys.executable, "-m", "jobs.predict", f"samples_dir={url}/samples", f"output_dir={url}/out",
             "max_length=512", "max_answer_tokens=16", "ray.num_cpus=6", *self.overrides[1:], *overrides,
         ]  # fmt: skip
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         with log.open("ab") as file:
             return subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment | self.environment,
+                env=environment_without_ray() | self.environment,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -74,18 +70,13 @@ class Place:
 
 
 def kill_when(process, is_time, log):
-    """Kill a driver and the local Ray that it started."""
+    """Kill a driver and the local Ray that it started, as soon as it is time."""
     deadline = time.monotonic() + 240
     while not is_time():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.02)
-    for member in [process, *psutil.Process(process.pid).children(recursive=True)]:
-        try:
-            os.kill(member.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
+    kill_with_its_ray(process)
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -94,12 +85,7 @@ def place(request, tmp_path, samples, store):
     if request.param == "local":
         (tmp_path / "samples").symlink_to(samples)
         return Place(str(tmp_path), LocalFileSystem())
-    fs = s3fs.S3FileSystem(
-        endpoint_url=store.endpoint_url,
-        key=store.environment["AWS_ACCESS_KEY_ID"],
-        secret=store.environment["AWS_SECRET_ACCESS_KEY"],
-        use_listings_cache=False,
-    )
+    fs = store.filesystem()
     fs.mkdir("predict-test")
     fs.put(str(samples), "predict-test/samples", recursive=True)
     overrides = ("s3://predict-test", f"storage.endpoint_url={store.endpoint_url}")

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import s3fs
 
 from ecellm.config import FinetuneConfig, PredictConfig, StorageConfig
 from ecellm.errors import InputError
@@ -77,7 +76,7 @@ def test_a_record_from_elsewhere_is_named(tuned, tmp_path):
 def test_a_published_model_carries_its_record_along(store, tuned, monkeypatch):
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem(endpoint_url=store.endpoint_url).mkdir("published-models")
+    store.filesystem().mkdir("published-models")
     storage = Storage(StorageConfig(endpoint_url=store.endpoint_url))
     storage.upload_dir(Path(tuned), "s3://published-models/merged")
     assert read_record("s3://published-models/merged", None, storage) == PromptRecord(**TRAINED)

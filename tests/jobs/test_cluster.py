@@ -5,18 +5,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
-import duckdb
-import psutil
 import pytest
-import s3fs
 
 from ecellm.sources.synthetic import write_amazon_google
 from ecellm.training.tiny_model import make_tiny_model
 from tests.conftest import ROOT
-from tests.object_store import free_ports
+from tests.driver_process import environment_without_ray, kill_with_its_ray
+from tests.object_store import duckdb_over_s3, free_ports
 
 BIN = Path(sys.executable).parent
 OVERRIDES = [
@@ -39,11 +36,7 @@ def bucket(store, tmp_path_factory):
     write_amazon_google(local / "raw" / "amazon_google", seed=1, num_products=120)
     texts = [path.read_text("latin-1")[:20_000] for path in (local / "raw" / "amazon_google").iterdir()]
     make_tiny_model(local / "model", texts, vocab_size=600, hidden_size=32, num_layers=2, max_length=1024)
-    fs = s3fs.S3FileSystem(
-        endpoint_url=store.endpoint_url,
-        key=store.environment["AWS_ACCESS_KEY_ID"],
-        secret=store.environment["AWS_SECRET_ACCESS_KEY"],
-    )
+    fs = store.filesystem()
     fs.mkdir("ecellm")
     for name in ("raw", "model"):
         fs.put(str(local / name), f"ecellm/{name}", recursive=True)
@@ -56,7 +49,7 @@ def cluster(store):
     gcs, dashboard, client, agent, agent_grpc = free_ports(5)
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as scratch:
         environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
+            **environment_without_ray(),
             **store.environment,
             "PATH": f"{BIN}:{os.environ['PATH']}",
             "RAY_AUTH_MODE": "disabled",
@@ -77,10 +70,7 @@ def cluster(store):
         try:
             yield f"http://127.0.0.1:{dashboard}", environment, log
         finally:
-            for process in [*psutil.Process(head.pid).children(recursive=True), head]:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()  # nothing of it is needed any more; to stop it in order takes half a minute
-            head.wait()
+            kill_with_its_ray(head)  # nothing of it is needed any more; to stop it in order takes half a minute
 
 
 def submit(cluster, store, *overrides):
@@ -130,21 +120,11 @@ def test_the_pipeline_runs_on_a_cluster_from_object_storage(cluster, store, buck
 
 def metrics_over_s3(store):
     """Read the headline metrics with DuckDB over S3, without any code of ours."""
-    connection = duckdb.connect(config={"autoload_known_extensions": False})
-    connection.execute(f"LOAD '{httpfs_file()}'")
-    host = store.endpoint_url.removeprefix("http://")
-    connection.execute(
-        f"CREATE SECRET (TYPE s3, KEY_ID '{store.environment['AWS_ACCESS_KEY_ID']}', "
-        f"SECRET '{store.environment['AWS_SECRET_ACCESS_KEY']}', ENDPOINT '{host}', USE_SSL false, URL_STYLE 'path')"
+    return (
+        duckdb_over_s3(store)
+        .execute(
+            "SELECT role, metric, value, num_samples FROM 's3://ecellm/run/scores/metrics/data/*.parquet' "
+            "WHERE is_headline AND slice_name IS NULL AND flavour = 'strict'"
+        )
+        .fetchall()
     )
-    return connection.execute(
-        "SELECT role, metric, value, num_samples FROM read_parquet('s3://ecellm/run/scores/metrics/data/*.parquet') "
-        "WHERE is_headline"
-    ).fetchall()
-
-
-def httpfs_file():
-    """Return the extension that its PyPI package ships: nothing is fetched."""
-    import duckdb_extension_httpfs
-
-    return next(Path(duckdb_extension_httpfs.__path__[0]).rglob("httpfs.duckdb_extension"))

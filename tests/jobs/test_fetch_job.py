@@ -1,13 +1,10 @@
 """`python -m jobs.fetch` as users run it, to a real S3 server: killed, run again, run once more, and its dry run."""
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 import s3fs
 import yaml
@@ -17,6 +14,7 @@ from ecellm.config import FetchConfig, StorageConfig
 from ecellm.storage import Storage
 from jobs.fetch import work
 from tests.conftest import ROOT
+from tests.driver_process import environment_without_ray, kill_with_its_ray
 from tests.upstream_server import Served, running_upstream
 
 CONTENT = random.Random(2).randbytes(1_000_003)
@@ -49,7 +47,7 @@ def storage(store, monkeypatch):
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    fs = s3fs.S3FileSystem(endpoint_url=store.endpoint_url)
+    fs = store.filesystem()
     if not fs.exists("fetch-test"):
         fs.mkdir("fetch-test")
     return Storage(StorageConfig(endpoint_url=store.endpoint_url, max_retries=1))
@@ -60,10 +58,14 @@ def start(addresses, endpoint_url, log):
         sys.executable, "-m", "jobs.fetch", f"raw_dir={RAW}", "sources=[test]", f"addresses={addresses}",
         f"storage.endpoint_url={endpoint_url}", "chunk_bytes=250000", "max_connections=6",
     ]  # fmt: skip
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     with log.open("wb") as file:
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=environment_without_ray(),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
@@ -74,17 +76,6 @@ def wait_for(condition, seconds=60):
         time.sleep(0.1)
 
 
-def kill(process):
-    """Kill a driver and the local Ray that it started."""
-    family = [process, *psutil.Process(process.pid).children(recursive=True)]
-    for member in family:
-        try:
-            os.kill(member.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
-
-
 def test_killed_and_run_again_it_goes_on(upstream, addresses, store, storage, tmp_path):
     upstream.files["big.bin"] = Served(CONTENT, stall_at=1_000_000)
     log = tmp_path / "log"
@@ -93,7 +84,7 @@ def test_killed_and_run_again_it_goes_on(upstream, addresses, store, storage, tm
     # Four ranges of the one file and the whole of the other; the last range hangs.
     wait_for(lambda: process.poll() is not None or sum("part-" in p for p in storage.list_files(parts)) == 5)
     assert process.poll() is None, log.read_text()
-    kill(process)
+    kill_with_its_ray(process)
     assert not storage.exists(f"{RAW}/data/big.bin")
 
     upstream.files["big.bin"].stall_at = None

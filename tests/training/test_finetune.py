@@ -1,6 +1,5 @@
 """The stage end to end on local Ray: what a user gets, and what happens when workers die."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,7 +9,6 @@ import sys
 import time
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -24,6 +22,7 @@ from ecellm.stages import load_stage
 from ecellm.storage import Storage
 from ecellm.training import finetune, loop
 from tests.conftest import ROOT
+from tests.driver_process import environment_without_ray, kill_with_its_ray
 
 STAGE = load_stage("finetune")
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -254,7 +253,7 @@ def test_a_killed_job_goes_on_inside_the_epoch(adapter_run, rows_dir, llama, tmp
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps(settings.model_dump(mode="json")))
     command = [sys.executable, "-m", "jobs.finetune", str(recipe)]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment = environment_without_ray()
 
     def start():
         return subprocess.Popen(
@@ -267,10 +266,7 @@ def test_a_killed_job_goes_on_inside_the_epoch(adapter_run, rows_dir, llama, tmp
         assert time.monotonic() < deadline, log.read_text()
         assert process.poll() is None, log.read_text()
         time.sleep(0.02)
-    for member in [process, *psutil.Process(process.pid).children(recursive=True)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(member.pid, signal.SIGKILL)
-    process.wait()
+    kill_with_its_ray(process)
     assert not (output / "_manifest.json").exists()
     assert start().wait(180) == 0, log.read_text()
     for kind in ("train", "val"):

@@ -178,7 +178,7 @@ def test_in_an_object_store_a_cut_off_list_and_an_incomplete_checkpoint_go(tmp_p
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    fs = s3fs.S3FileSystem(endpoint_url=store.endpoint_url)
+    fs = store.filesystem()
     if not fs.exists("recovery-test"):
         fs.mkdir("recovery-test")
     write_checkpoint(tmp_path, 3, best=3)
