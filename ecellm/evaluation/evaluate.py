@@ -2,24 +2,34 @@
 
 In: predictions directories, side by side, and the samples that they answer. Out, below `output_dir`:
 
-    scores/data/part-*.parquet       one row per answer and figure
-    metrics/data/part-*.parquet      every metric with its interval, of runs and trivial baselines
-    comparisons/data/part-*.parquet  every later run against the first, on the same rows
-    report.html                      all of it on one page
+    text_similarity/data/part-*.parquet  one row per free answer: how like the reference it is
+    scores/data/part-*.parquet           one row per answer, flavour and figure
+    metrics/data/part-*.parquet          every metric with its interval, of runs and trivial baselines, and of slices
+    comparisons/data/part-*.parquet      every later run against the first, on the same rows, with p-values
+    report.html                          all of it on one page
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ecellm.config import EvaluateConfig
 from ecellm.dataset.partitions import list_partitions
 from ecellm.errors import InputError
 from ecellm.evaluation.answered import PredictionPlace, RunFiles, check_ids, list_runs, read_columns
-from ecellm.evaluation.report_shard import write_report
+from ecellm.evaluation.comparisons import adjusted
+from ecellm.evaluation.report.write import write_report
 from ecellm.evaluation.score_shard import evaluate_shard
+from ecellm.evaluation.similarity.step import (
+    check_similarity,
+    compute_similarity,
+    fingerprint_model,
+    similarity_inputs,
+)
+from ecellm.fingerprint import fingerprint_input
 from ecellm.shards import run_shards
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute
+from ecellm.tasks import FLAVOURS
 
 _TASK_MEMORY_BYTES = 512 * 2**20
 SampleFiles = dict[PredictionPlace, dict[str, list[str]]]
@@ -28,7 +38,13 @@ SampleFiles = dict[PredictionPlace, dict[str, list[str]]]
 def _inputs(config: EvaluateConfig) -> dict[str, str]:
     predictions = {f"predictions_dirs.{number}": absolute(path) for number, path in enumerate(config.all_predictions)}
     training = {f"training_dirs.{number}": absolute(path) for number, path in enumerate(config.training_dirs)}
-    return {"samples_dir": absolute(config.samples_dir), **predictions, **training}
+    return {"samples_dir": absolute(config.samples_dir), **predictions, **training, **similarity_inputs(config)}
+
+
+def _fingerprint_input(storage: Storage, config: EvaluateConfig, name: str, path: str) -> str:
+    if name in similarity_inputs(config):
+        return fingerprint_model(storage, config, name, path)
+    return fingerprint_input(storage, path)
 
 
 def _sample_files(storage: Storage, samples_dir: str) -> SampleFiles:
@@ -40,19 +56,37 @@ def _sample_files(storage: Storage, samples_dir: str) -> SampleFiles:
 
 
 def _check(config: EvaluateConfig, storage: Storage) -> tuple[str, ...]:
-    """Raise `InputError` unless all predictions are distinct runs over these samples."""
+    """Return a line for each run that says what is scored.
+
+    Raises:
+        InputError: the predictions are not distinct runs over these samples.
+    """
     samples = _sample_files(storage, absolute(config.samples_dir))
     directory_of: dict[str, str] = {}
+    lines = []
     for directory in config.all_predictions:
         for files_of in list_runs(storage, absolute(directory)):
+            run_ids, num_answers = set(), 0
             for place, files in files_of.items():
                 check_ids(storage, files, samples.get(place, {}))
-                for run_id in set(read_columns(storage, files, ["run_id"])["run_id"].to_pylist()):
-                    if directory_of.setdefault(run_id, directory) != directory:
-                        raise InputError(f"{directory_of[run_id]} and {directory} hold the same run, {run_id}")
+                answered_by = read_columns(storage, files, ["run_id"])["run_id"].to_pylist()
+                run_ids |= set(answered_by)
+                num_answers += len(answered_by)
+            for run_id in run_ids:
+                if directory_of.setdefault(run_id, directory) != directory:
+                    raise InputError(f"{directory_of[run_id]} and {directory} hold the same run, {run_id}")
+            lines.append(_run_line(directory, run_ids, num_answers, files_of))
     if len(set(map(absolute, config.all_predictions))) < len(config.all_predictions):
         raise InputError("a predictions directory is given twice")
-    return ()
+    return (*lines, *check_similarity(config))
+
+
+def _run_line(directory: str, run_ids: set[str], num_answers: int, places: Collection[PredictionPlace]) -> str:
+    tasks, settings = {task for _, task in places}, {setting for setting, _ in places}
+    return (
+        f"{directory} (run {', '.join(sorted(run_ids)) or 'without answers'}): {num_answers:,} answers in "
+        f"{len(places)} shards ({len(tasks)} tasks, {len(settings)} settings), scored in {' and '.join(FLAVOURS)}"
+    )
 
 
 def make_shards(
@@ -87,11 +121,10 @@ def make_shards(
 def _run(run: Run[EvaluateConfig]) -> Outcome:
     config, storage = run.config, run.storage
     directories = [absolute(path) for path in config.all_predictions]
-    shards = make_shards(
-        [files for directory in directories for files in list_runs(storage, directory)],
-        _sample_files(storage, absolute(config.samples_dir)),
-        with_comparisons=config.num_resamples > 0,
-    )
+    predictions = [files for directory in directories for files in list_runs(storage, directory)]
+    samples = _sample_files(storage, absolute(config.samples_dir))
+    compute_similarity(run, predictions, samples)
+    shards = make_shards(predictions, samples, with_comparisons=config.num_resamples > 0)
     shared = {"output_dir": run.output_dir, "storage_config": config.storage.model_dump()}
     arguments = {
         **shared,
@@ -107,11 +140,21 @@ def _run(run: Run[EvaluateConfig]) -> Outcome:
         comparisons += result["comparisons"]
     report = {
         "predictions_dirs": directories,
+        "samples_dir": absolute(config.samples_dir),
+        "similarity_models": config.model_dump(include={"bertscore_model", "bertscore_layer", "bleurt_model"}),
         "training_dirs": [absolute(path) for path in config.training_dirs],
-        "comparisons": sorted(comparisons, key=lambda row: (row["run_id"], row["setting"], row["split"], row["task"])),
+        "comparisons": adjusted(comparisons),
     }
     (written,) = run_shards([report], write_report, name="report", function_args=shared, memory=_TASK_MEMORY_BYTES)
     return Outcome(rows=rows, details=written["details"], summary=tuple(written["summary"]))
 
 
-STAGE = Stage(job="evaluate", version=1, config_class=EvaluateConfig, inputs=_inputs, check=_check, run=_run)
+STAGE = Stage(
+    job="evaluate",
+    version=2,
+    config_class=EvaluateConfig,
+    inputs=_inputs,
+    check=_check,
+    run=_run,
+    fingerprint_input=_fingerprint_input,
+)

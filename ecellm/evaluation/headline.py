@@ -1,14 +1,44 @@
-"""The table that a reader looks at first: each task's headline metric, run beside run, with the trivial baseline."""
+"""The table that a reader looks at first: each task's headline metric, run beside run, with the trivial baseline.
+
+Figures are those of the flavour `strict`, which counts every row, with the released scorer's beside them; a metrics
+table that has no strict figures is shown by the released ones alone.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from ecellm.evaluation.floors import ROLE, Place, best_floors, place_of
+from ecellm.evaluation.floors import ROLE as FLOOR_ROLE
+from ecellm.evaluation.floors import Place, best_floors, of_flavour, place_of
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.settings import SETTINGS
-from ecellm.tasks import TASKS
+from ecellm.tasks import RELEASED, STRICT, TASKS
 
+OUR_ROLE = "ours"
 MARK = "*"
+
+
+class Verdict(StrEnum):
+    """How a figure stands to the best trivial answer in the same place."""
+
+    ABOVE = "above"
+    UNCLEAR = "unclear"
+    BELOW = "below"
+    UNKNOWN = "unknown"
+
+
+def verdict_of(row: MetricRow | None, floor: MetricRow | None) -> Verdict:
+    """Return how a figure stands to the floor.
+
+    `above`: the whole interval (without one, the value) lies above it. `below`: the value does not. `unclear`: the
+    value does, but the interval reaches down to it.
+    """
+    if row is None or row["value"] is None or floor is None or floor["value"] is None:
+        return Verdict.UNKNOWN
+    if row["value"] <= floor["value"]:
+        return Verdict.BELOW
+    low = row["value"] if row["ci_low"] is None else row["ci_low"]
+    return Verdict.ABOVE if low > floor["value"] else Verdict.UNCLEAR
 
 
 @dataclass(frozen=True)
@@ -20,49 +50,85 @@ class HeadlineRow:
         setting: as in the data.
         split: train, val or test.
         metric: the headline metric.
+        flavour: of `runs` and `floor`.
         num_samples: rows that the last run answered.
         runs: the metrics row of each run; None where a run has no answers.
         floor: the metrics row of the best trivial baseline; None if there is none.
+        released_runs: the released flavour's rows beside strict ones; None where `flavour` is released.
+        released_floor: the best trivial baseline by the released flavour; None where `flavour` is released.
     """
 
     task: str
     setting: str
     split: str
     metric: str
+    flavour: str
     num_samples: int
     runs: tuple[MetricRow | None, ...]
     floor: MetricRow | None
+    released_runs: tuple[MetricRow | None, ...]
+    released_floor: MetricRow | None
+
+    @property
+    def place(self) -> Place:
+        """What the line is about."""
+        return self.task, self.setting, self.split
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """How each run stands to the floor."""
+        return tuple(verdict_of(run, self.floor) for run in self.runs)
 
     @property
     def is_above_floor(self) -> bool | None:
         """Whether the last run's interval (or, without one, its value) lies above the floor; None if unknown."""
-        last = self.runs[-1]
-        if last is None or last["value"] is None or self.floor is None:
-            return None
-        low = last["value"] if last["ci_low"] is None else last["ci_low"]
-        return bool(low > self.floor["value"])
+        verdict = self.verdicts[-1]
+        return None if verdict is Verdict.UNKNOWN else verdict is Verdict.ABOVE
+
+
+def shown_flavour(rows: Sequence[MetricRow]) -> str:
+    """Return the flavour that is shown first: strict where there is any such row."""
+    return STRICT if any(row["flavour"] == STRICT for row in rows) else RELEASED
 
 
 def headline_rows(rows: Sequence[MetricRow], run_ids: Sequence[str]) -> list[HeadlineRow]:
     """Return the table's lines, in the order of the tasks, then of the settings.
 
     Args:
-        rows: the metrics table.
+        rows: the metrics table; rows of slices are passed over.
         run_ids: the runs in the order of their columns.
     """
-    floors = best_floors(rows)
-    by_place: dict[Place, dict[str, MetricRow]] = {}
-    for row in rows:
-        if row["is_headline"] and row["role"] != ROLE:
-            by_place.setdefault(place_of(row), {})[row["run_id"]] = row
+    flavour = shown_flavour(rows)
+    shown, floors = _by_place(rows, flavour)
+    beside, released_floors = _by_place(rows, RELEASED) if flavour != RELEASED else ({}, {})
     result = []
-    for place in sorted(by_place, key=order_of):
-        runs = tuple(by_place[place].get(run_id) for run_id in run_ids)
-        shown = next(row for row in reversed(runs) if row is not None)
-        task, setting, split = place
-        line = HeadlineRow(task, setting, split, shown["metric"], shown["num_samples"], runs, floors.get(place))
+    for place in sorted(shown, key=order_of):
+        runs = tuple(shown[place].get(run_id) for run_id in run_ids)
+        last = next(row for row in reversed(runs) if row is not None)
+        line = HeadlineRow(
+            *place,
+            metric=last["metric"],
+            flavour=flavour,
+            num_samples=last["num_samples"],
+            runs=runs,
+            floor=floors.get(place),
+            released_runs=tuple(beside.get(place, {}).get(run_id) for run_id in run_ids),
+            released_floor=released_floors.get(place),
+        )
         result.append(line)
     return result
+
+
+def _by_place(
+    rows: Sequence[MetricRow], flavour: str
+) -> tuple[dict[Place, dict[str, MetricRow]], dict[Place, MetricRow]]:
+    """Return the runs' headline rows of a flavour by place and run_id, and the best floors by place."""
+    whole = of_flavour(rows, flavour)
+    runs: dict[Place, dict[str, MetricRow]] = {}
+    for row in whole:
+        if row["is_headline"] and row["role"] == OUR_ROLE:
+            runs.setdefault(place_of(row), {})[row["run_id"]] = row
+    return runs, best_floors(row for row in whole if row["role"] == FLOOR_ROLE)
 
 
 def order_of(place: Place) -> tuple[int, str, int, str, str]:
@@ -79,6 +145,11 @@ def setting_label(setting: str) -> str:
     if known is None:
         return setting
     return f"{known.domain} {'1-shot' if known.num_shots else known.instruction_kind}"
+
+
+def place_label(setting: str, split: str) -> str:
+    """Return a short name of a setting and, unless it is the test, its split."""
+    return setting_label(setting) + ("" if split == "test" else f" ({split})")
 
 
 def format_value(row: MetricRow | None) -> str:
@@ -126,7 +197,7 @@ def summary_lines(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> list[st
     for row in rows:
         mark = MARK if row.is_above_floor else ""
         figures = [format_figure(run) + _invalid_note(run) for run in row.runs]
-        setting = setting_label(row.setting) + ("" if row.split == "test" else f" ({row.split})")
+        setting = place_label(row.setting, row.split)
         table.append((mark, row.task, setting, row.metric, f"{row.num_samples:,}", *figures, format_floor(row.floor)))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in table]
@@ -134,4 +205,6 @@ def summary_lines(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> list[st
         f"{row.task}: {run['reason']}" for row in rows for run in row.runs if run is not None and run["value"] is None
     }
     explained = f"{MARK} = the 95 % interval of {labels[-1]} lies above the best trivial answer; n/a = see the report"
-    return [*lines, *sorted(reasons), explained, count_line(rows)]
+    flavours = {row.flavour for row in rows}
+    scored = [f"figures of the flavour {flavour}" for flavour in sorted(flavours)]
+    return [*lines, *sorted(reasons), "; ".join([explained, *scored]), count_line(rows)]

@@ -1,11 +1,12 @@
 """From scored rows to rows of the metrics table."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ecellm.evaluation.intervals import Bootstrap, metric_intervals
-from ecellm.tasks import RELEASED, RowScore, Task
+from ecellm.evaluation.intervals import Bootstrap, Interval, metric_intervals
+from ecellm.evaluation.scored import Scored
+from ecellm.tasks import FLAVOURS, Task
 
 MetricRow = dict[str, Any]
 
@@ -35,47 +36,73 @@ class Answers:
     samples_fingerprint: str
 
 
-def metric_rows(task: Task, scores: Sequence[RowScore], answers: Answers, bootstrap: Bootstrap) -> list[MetricRow]:
-    """Return one row for each metric of the task, in the released scorer's order.
+def metric_rows(task: Task, scored: Sequence[Scored], answers: Answers, bootstrap: Bootstrap) -> list[MetricRow]:
+    """Return one row for each metric of each flavour, in the order of the scorers' metrics.
 
     Args:
         task: the task of all rows.
-        scores: the scored answers, at least one.
+        scored: the answers, at least one, in each flavour.
         answers: whose they are.
-        bootstrap: how the intervals are drawn.
+        bootstrap: how the intervals are drawn; all flavours share the draws.
     """
-    statistics = task.statistics(scores)
-    values = task.metrics(statistics.sum(axis=0))
-    intervals = metric_intervals(statistics, task.metrics, bootstrap)
-    reasons = task.unavailable(scores)
-    num_invalid = sum(score.num_invalid for score in scores)
+    intervals = metric_intervals([each.measured for each in scored], bootstrap)
+    rows: list[MetricRow] = []
+    for each, own in zip(scored, intervals, strict=True):
+        rows += flavour_rows(task, each, own, answers)
+    return rows
+
+
+def flavour_rows(
+    task: Task,
+    scored: Scored,
+    intervals: Mapping[str, Interval],
+    answers: Answers,
+    part: tuple[str, str] | None = None,
+) -> list[MetricRow]:
+    """Return one row for each metric of one flavour.
+
+    Args:
+        task: the task of all rows.
+        scored: the answers, at least one.
+        intervals: by metric; those that are missing are left null.
+        answers: whose they are.
+        part: slice_name and slice_value; None for all rows.
+    """
+    values = scored.scorer.metrics(scored.statistics.sum(axis=0))
+    reasons = scored.unavailable()
+    num_invalid = sum(row.num_invalid for row in scored.rows)
     rows = []
-    for name in task.metric_names:
-        interval = None if name in reasons else intervals.get(name)
-        row = _metric_row(answers, name, num_samples=len(scores), num_invalid=num_invalid)
-        row["is_headline"] = name == task.headline_metric
-        row["value"] = None if name in reasons else float(values[name])
-        row["ci_low"], row["ci_high"] = interval or (None, None)
+    for name in scored.scorer.metric_names:
+        row = blank_row(answers, scored.flavour, name, num_samples=len(scored.rows), num_invalid=num_invalid)
+        row["slice_name"], row["slice_value"] = part or (None, None)
+        row["is_headline"] = name == task.headline_metric and part is None
         row["reason"] = reasons.get(name)
+        if name not in reasons:
+            row["value"] = float(values[name])
+            row["ci_low"], row["ci_high"] = intervals.get(name, (None, None))
         rows.append(row)
     return rows
 
 
-def row_without_scorer(answers: Answers, num_samples: int) -> MetricRow:
-    """Return the one row of a task that is none of the ten: it has answers, and nothing that could rate them."""
-    row = _metric_row(answers, "none", num_samples=num_samples, num_invalid=0)
-    return row | {"is_headline": True, "reason": f"no scorer for task {answers.task!r}"}
+def rows_without_scorer(answers: Answers, num_samples: int) -> list[MetricRow]:
+    """Return what there is to say of a task that is none of the ten: it has answers, and nothing to rate them by."""
+    rows = [blank_row(answers, flavour, "none", num_samples=num_samples, num_invalid=0) for flavour in FLAVOURS]
+    return [row | {"is_headline": True, "reason": f"no scorer for task {answers.task!r}"} for row in rows]
 
 
-def _metric_row(answers: Answers, metric: str, *, num_samples: int, num_invalid: int) -> MetricRow:
-    return asdict(answers) | {
+def blank_row(answers: Answers, flavour: str, metric: str, *, num_samples: int, num_invalid: int) -> MetricRow:
+    """Return a row about all samples without a figure."""
+    return {
+        **vars(answers),
         "slice_name": None,
         "slice_value": None,
-        "flavour": RELEASED,
+        "flavour": flavour,
         "metric": metric,
         "value": None,
         "ci_low": None,
         "ci_high": None,
         "num_samples": num_samples,
         "num_invalid": num_invalid,
+        "is_headline": False,
+        "reason": None,
     }

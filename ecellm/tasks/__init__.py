@@ -18,9 +18,22 @@ from ecellm.tasks import (
     sentiment_analysis,
     sequential_recommendation,
 )
-from ecellm.tasks.task import FLAVOURS, RELEASED, RowScore, Sample, Task
+from ecellm.tasks.scorer import FLAVOURS, RELEASED, STRICT, RowScore, Sample, Scorer
+from ecellm.tasks.task import Task
 
-__all__ = ["FLAVOURS", "RELEASED", "TASKS", "RowScore", "Sample", "Task", "canonical_name", "find_task", "task_named"]
+__all__ = [
+    "FLAVOURS",
+    "RELEASED",
+    "STRICT",
+    "TASKS",
+    "RowScore",
+    "Sample",
+    "Scorer",
+    "Task",
+    "canonical_name",
+    "find_task",
+    "task_named",
+]
 
 TASKS: tuple[Task, ...] = (
     attribute_value_extraction.TASK,

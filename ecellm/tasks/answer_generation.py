@@ -3,44 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ecellm.tasks.answerability_prediction import question_input
 from ecellm.tasks.example import Example
-from ecellm.tasks.task import FloatArray, RowScore, Sample, Task
-
-NO_SCORER = "needs a language model scorer, which is not configured"
-NOT_COMPUTED = "overlap of words is not computed for this flavour"
+from ecellm.tasks.scorer import Sample, Scorer
+from ecellm.tasks.similarity_scorers import ReleasedSimilarityScorer, StrictSimilarityScorer
+from ecellm.tasks.task import Task
+from ecellm.tasks.trivial_answers import of_others
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationTask(Task):
-    """A task whose answer is free text, compared with the reference by language models.
-
-    The released scorer takes BERTScore (English default model) and BLEURT-20-D12 of the first 300 words. Without these
-    models every metric is given as null, with the reason.
-    """
+    """A task whose answer is free text, compared with the reference by language models."""
 
     headline_metric: str = "bertscore_f1"
     is_one_line: bool = False
-    metric_names: tuple[str, ...] = ("bertscore_recall", "bertscore_precision", "bertscore_f1", "bleurt", "rouge_l")
 
-    def _score_released(self, sample: Sample, answer: str) -> RowScore:
-        """Keep the text; any answer is valid."""
-        components = {"bertscore_f1": None}
-        return RowScore(answer, is_valid=True, reference=sample["output"], components=components, num_invalid=0)
+    def scorers(self) -> tuple[Scorer, ...]:
+        """Return the scorers of free text, to which the figures of language models are given."""
+        return ReleasedSimilarityScorer(), StrictSimilarityScorer()
 
-    def statistics(self, rows: Sequence[RowScore]) -> FloatArray:
-        """Return an empty matrix: there is nothing to sum up."""
-        return np.zeros((len(rows), 0))
-
-    def metrics(self, sums: FloatArray) -> dict[str, FloatArray]:  # noqa: ARG002  nothing to sum up
-        """Return no metrics."""
-        return {}
-
-    def unavailable(self, rows: Sequence[RowScore]) -> dict[str, str]:  # noqa: ARG002  the same for all rows
-        """Return all metrics, with the reason why they are null."""
-        return {name: NOT_COMPUTED if name == "rouge_l" else NO_SCORER for name in self.metric_names}
+    def trivial_answers(self, samples: Sequence[Sample], seed: int) -> dict[str, list[str]]:
+        """Return the true answer to another question: how alike any two answers are; none for a single sample."""
+        references = [sample["output"] for sample in samples]
+        return {"another-answer": of_others(references, seed)} if len(references) > 1 else {}
 
 
 TASK = GenerationTask(

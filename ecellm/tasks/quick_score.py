@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from ecellm.tasks import find_task
-from ecellm.tasks.task import answer_text
+from ecellm.tasks.scorer import answer_text
 
 # Compared with references by language models, which no quick look loads.
 _NOT_SCORED = ("Answer_Generation",)
@@ -47,4 +47,4 @@ def _is_right(name: str, setting: str, reference: str, answer: str) -> bool:
     sample: Mapping[str, str | None] = {
         "task": name, "setting": setting, "output": answer_text(reference), "options": None
     }  # fmt: skip
-    return task.score(sample, answer).components["correct"] == 1.0
+    return task.scorer().score(sample, answer).components["correct"] == 1.0

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ecellm.tasks.task import FloatArray, RowScore, Sample, Task, ratio
+from ecellm.tasks.recommendation_scorers import LETTERS, ReleasedRecommendationScorer, StrictRecommendationScorer
+from ecellm.tasks.scorer import Sample, Scorer
+from ecellm.tasks.task import Task
 from ecellm.tasks.trivial_answers import random_choices
 
-LETTERS = "ABCDEFGHIJKLMNOPQRST"
 NUM_CANDIDATES = len(LETTERS)
 MAX_PURCHASES = 50
 _MAX_WORDS = 25
@@ -42,29 +43,15 @@ class RecommendationTask(Task):
     """A task whose answer is exactly one letter, A to T."""
 
     headline_metric: str = "recall@1"
-    metric_names: tuple[str, ...] = ("recall@1",)
     max_answer_tokens: int = 16
 
     def choices(self, sample: Sample) -> tuple[str, ...] | None:
         """Return the candidates' letters."""
         return candidate_letters(sample["options"])
 
-    def _score_released(self, sample: Sample, answer: str) -> RowScore:
-        """Accept one letter A to T and nothing else; every other answer is left out."""
-        reference = sample["output"].strip()
-        if len(answer) != 1 or answer not in LETTERS:
-            return RowScore(None, is_valid=False, reference=reference, components={"correct": None}, num_invalid=1)
-        components = {"correct": float(answer == reference)}
-        return RowScore(answer, is_valid=True, reference=reference, components=components, num_invalid=0)
-
-    def statistics(self, rows: Sequence[RowScore]) -> FloatArray:
-        """Return hit and counted: (1, 1), (0, 1), or (0, 0) if invalid."""
-        return np.array([[row.components["correct"] or 0.0, row.is_valid] for row in rows], float).reshape(-1, 2)
-
-    def metrics(self, sums: FloatArray) -> dict[str, FloatArray]:
-        """Return recall@1 (the paper's HR@1): hits / rows with a valid answer."""
-        hits, counted = np.moveaxis(sums, -1, 0)
-        return {"recall@1": ratio(hits, counted)}
+    def scorers(self) -> tuple[Scorer, ...]:
+        """Return the scorers of a choice among twenty."""
+        return ReleasedRecommendationScorer(), StrictRecommendationScorer()
 
     def trivial_answers(self, samples: Sequence[Sample], seed: int) -> dict[str, list[str]]:
         """Return any candidate at random, and always the first."""

@@ -23,3 +23,10 @@ def random_orders(letters: Sequence[Sequence[str]], seed: int) -> list[str]:
     """Rank the letters of every row at random, joined by commas."""
     rng = np.random.default_rng(seed)
     return [",".join(options[int(place)] for place in rng.permutation(len(options))) for options in letters]
+
+
+def of_others(texts: Sequence[str], seed: int) -> list[str]:
+    """Answer every row with the text of another row, each as likely as the others; at least two rows."""
+    rng = np.random.default_rng(seed)
+    places = rng.integers(len(texts) - 1, size=len(texts))
+    return [texts[place + (place >= own)] for own, place in enumerate(places.tolist())]

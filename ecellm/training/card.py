@@ -14,7 +14,7 @@ from typing import Any
 
 from ecellm.config import FinetuneConfig
 from ecellm.fingerprint import MANIFEST_NAME
-from ecellm.loss_curve import draw, loss_plot
+from ecellm.loss_curve import draw_loss, loss_curve
 from ecellm.prompts.rendering import PromptParts, render
 from ecellm.redaction import redacted_text
 from ecellm.storage import Storage, join
@@ -112,11 +112,11 @@ def write_card(
         tokenizer: the model's, for its chat template.
         is_encoder_decoder: whether it is a sequence-to-sequence model.
     """
-    plot = loss_plot("training", facts.log)
-    if plot is not None:
-        (directory / CURVE_NAME).write_text(draw(plot, as_file=True), encoding="utf-8")
+    curve = loss_curve("training", facts.log)
+    if curve is not None:
+        (directory / CURVE_NAME).write_text(draw_loss(curve, is_file=True), encoding="utf-8")
     text = render_card(
-        kind=kind, facts=facts, tokenizer=tokenizer, is_encoder_decoder=is_encoder_decoder, has_curve=plot is not None
+        kind=kind, facts=facts, tokenizer=tokenizer, is_encoder_decoder=is_encoder_decoder, has_curve=curve is not None
     )
     (directory / CARD_NAME).write_text(text, encoding="utf-8")
 

@@ -1,7 +1,6 @@
 """The stage on real files, with its shards called one after the other instead of by Ray."""
 
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,10 +10,11 @@ from ecellm.config import EvaluateConfig
 from ecellm.errors import InputError
 from ecellm.evaluation import evaluate
 from ecellm.evaluation.answered import list_runs
-from ecellm.evaluation.report_shard import short_names
+from ecellm.evaluation.similarity import step
 from ecellm.schema import COMPARISONS, METRICS, SCORES
 from ecellm.stage import Run
 from ecellm.storage import Storage
+from ecellm.tasks import RELEASED, STRICT
 
 
 def one_after_the_other(shards, function, *, name, function_args, memory):
@@ -44,7 +44,8 @@ def config(tmp_path, samples, write_samples, write_predictions, training_dir):
 
 @pytest.fixture
 def carry_out(monkeypatch):
-    monkeypatch.setattr(evaluate, "run_shards", one_after_the_other)
+    for module in (evaluate, step):
+        monkeypatch.setattr(module, "run_shards", one_after_the_other)
 
     def run(config):
         evaluate.STAGE.check(config, Storage())
@@ -64,26 +65,67 @@ def table(config, name, schema):
 def test_scores_metrics_and_comparisons(config, carry_out):
     outcome = carry_out(config)
     scores = table(config, "scores", SCORES)
-    assert len(scores) == outcome.rows == 2 * (30 + 24 + 6 + 3)
-    wrong = next(row for row in scores if row["run_id"] == "run-base" and row["task"] == "Product_Matching")
-    assert (wrong["parsed"], wrong["is_valid"], wrong["value"]) == (None, False, None)
+    assert len(scores) == outcome.rows == 2 * 2 * (30 + 24 + 6 + 3)
+    wrong = [row for row in scores if row["run_id"] == "run-base" and row["task"] == "Product_Matching"]
+    assert {(row["flavour"], row["parsed"], row["is_valid"], row["value"]) for row in wrong} == {
+        (RELEASED, None, False, None),
+        (STRICT, None, False, 0.0),
+    }
     metrics = table(config, "metrics", METRICS)
-    f1 = {row["run_id"]: row for row in metrics if row["task"] == "Product_Matching" and row["metric"] == "f1"}
-    assert (f1["run-base"]["value"], f1["run-base"]["num_invalid"]) == (0, 30)
-    assert (f1["run-tuned"]["value"], f1["run-tuned"]["ci_low"]) == (1, 1)
-    assert f1["run-tuned"]["model"] == "tiny + adapter"
-    assert f1["floor-always-yes"]["value"] == pytest.approx(2 * 10 / 40)
+    f1 = {
+        (row["run_id"], row["flavour"]): row
+        for row in metrics
+        if (row["task"], row["metric"], row["slice_name"]) == ("Product_Matching", "f1", None)
+    }
+    for flavour in (RELEASED, STRICT):
+        assert (f1["run-base", flavour]["value"], f1["run-base", flavour]["num_invalid"]) == (0, 30)
+        assert (f1["run-tuned", flavour]["value"], f1["run-tuned", flavour]["ci_low"]) == (1, 1)
+        assert f1["run-tuned", flavour]["model"] == "tiny + adapter"
+        assert f1["floor-always-yes", flavour]["value"] == pytest.approx(2 * 10 / 40)
     assert {row["samples_fingerprint"] for row in metrics} == {"f" * 64}
-    reasons = {row["task"]: row["reason"] for row in metrics if row["value"] is None}
+    reasons = {row["task"]: row["reason"] for row in metrics if row["value"] is None and row["is_headline"]}
     assert reasons["Ticket_Routing"] == "no scorer for task 'Ticket_Routing'"
     assert "qpr_labels" in reasons["Query_Product_Ranking"]
+    assert reasons["Answer_Generation"] == "no bertscore_model was given"
+
+
+def test_the_headline_over_all_rows_is_the_leaderboard(config, carry_out):
+    carry_out(config)
+    metrics = table(config, "metrics", METRICS)
+    for flavour in (RELEASED, STRICT):
+        ours = [row for row in metrics if row["is_headline"] and (row["role"], row["flavour"]) == ("ours", flavour)]
+        places = [(row["run_id"], row["task"], row["setting"]) for row in ours]
+        assert len(places) == len(set(places)) == 2 * 6
+    assert {row["slice_name"] for row in metrics if row["is_headline"]} == {None}
+    sliced = {(row["task"], row["slice_name"]) for row in metrics if row["slice_name"] is not None}
+    assert sliced == {("Product_Matching", "reference"), ("Sentiment_Analysis", "reference")}
+
+
+def test_runs_are_compared_with_the_first_in_both_flavours(config, carry_out):
+    carry_out(config)
     comparisons = table(config, "comparisons", COMPARISONS)
-    assert {(row["task"], row["setting"][:3]) for row in comparisons} == {
-        ("Product_Matching", "IND"),
-        ("Sentiment_Analysis", "IND"),
-        ("Sentiment_Analysis", "OOD"),
+    # Strict macro averages are over all five letters, of which these samples have two.
+    found = {(row["flavour"], row["task"], row["setting"][:3]): row["difference"] for row in comparisons}
+    assert found == {
+        (RELEASED, "Product_Matching", "IND"): 1,
+        (RELEASED, "Sentiment_Analysis", "IND"): 1,
+        (RELEASED, "Sentiment_Analysis", "OOD"): 1,
+        (STRICT, "Product_Matching", "IND"): 1,
+        (STRICT, "Sentiment_Analysis", "IND"): pytest.approx(2 / 5),
+        (STRICT, "Sentiment_Analysis", "OOD"): pytest.approx(2 / 5),
     }
-    assert {(row["difference"], row["ci_low"], row["baseline_run_id"]) for row in comparisons} == {(1, 1, "run-base")}
+    for row in comparisons:
+        assert (row["run_id"], row["baseline_run_id"], row["baseline_value"]) == ("run-tuned", "run-base", 0)
+        assert (row["value"], row["ci_low"]) == (row["difference"], pytest.approx(row["difference"]))
+        assert row["p_value"] <= row["p_adjusted"] < 0.05
+
+
+def test_the_check_says_what_will_be_scored(config, carry_out):
+    lines = evaluate.STAGE.check(config, Storage())
+    assert (
+        "/base (run run-base): 65 answers in 6 shards (5 tasks, 2 settings), scored in released and strict" in lines[0]
+    )
+    assert "/tuned (run run-tuned): 65 answers" in lines[1]
 
 
 def test_the_summary_shows_before_after_and_floor(config, carry_out):
@@ -125,8 +167,8 @@ def test_rows_that_only_one_run_answered_are_not_compared(config, carry_out, sam
         update={"predictions_dirs": (*config.predictions_dirs, write_predictions("few", some, good))}
     )
     carry_out(fewer)
-    (row,) = [row for row in table(fewer, "comparisons", COMPARISONS) if row["run_id"] == "run-few"]
-    assert row["num_samples"] == 7
+    rows = [row for row in table(fewer, "comparisons", COMPARISONS) if row["run_id"] == "run-few"]
+    assert [(row["flavour"], row["num_samples"]) for row in rows] == [(RELEASED, 7), (STRICT, 7)]
 
 
 def test_predictions_of_other_samples_are_refused(config, make_sample, write_predictions):
@@ -154,67 +196,3 @@ def test_a_place_where_every_row_failed_has_no_figures(config, carry_out, tmp_pa
     carry_out(config)
     rows = [row for row in table(config, "metrics", METRICS) if row["task"] == "Product_Matching"]
     assert {row["run_id"] for row in rows if row["role"] == "ours"} == {"run-tuned"}
-
-
-class Outline(HTMLParser):
-    """Checks that tags nest, and collects links and text."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.urls, self.text = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        if tag not in {"meta", "br", "link", "img"}:
-            self.open.append(tag)
-        self.urls += [value for name, value in attrs if name in {"src", "href"}]
-
-    def handle_startendtag(self, tag, attrs):
-        pass
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data.strip())
-
-
-def test_the_report_is_one_well_formed_page_with_the_figures(config, carry_out, make_sample, samples, write_samples):
-    carry_out(config)
-    page = Path(config.output_dir, "report.html").read_text()
-    outline = Outline()
-    outline.feed(page)
-    assert outline.open == outline.urls == []
-    assert "http" not in page
-    for text in (
-        "0.000 [0.000, 0.000]",
-        "1.000 [1.000, 1.000]",
-        "base",
-        "tuned",
-        "tuned-model",
-        "30 invalid",
-        "▲",
-        "[0.000, 0.000]",
-        "+1.000 [+1.000, +1.000]",
-        "always-yes",
-        "no scorer for task 'Ticket_Routing'",
-    ):
-        assert any(text in part for part in outline.text), text
-    assert page.count("<polyline") == 3
-    assert page.count('<circle class="best"') == 1
-    for text in ("validation, last 0.075", "best 0.075 after step 40", "learning rate, peak 1.0e-04"):
-        assert any(text in part for part in outline.text), text
-    assert "prefers-color-scheme: dark" in page
-
-
-def test_text_of_the_data_cannot_break_the_page(config, carry_out, tmp_path, samples, write_predictions):
-    name = "<b>run&1"
-    evil = config.model_copy(update={"predictions_dirs": (write_predictions(name, samples, good, "<script>"),)})
-    carry_out(evil)
-    page = Path(config.output_dir, "report.html").read_text()
-    assert "<script>" not in page
-    assert "&lt;b&gt;run&amp;1" in page
-
-
-def test_short_names_tell_paths_apart():
-    assert short_names(["/runs/base", "/runs/tuned"]) == ["base", "tuned"]
-    assert short_names(["s3://b/one/predict", "s3://b/two/predict/"]) == ["one/predict", "two/predict"]

@@ -6,6 +6,7 @@ from ecellm.evaluation.headline import count_line, headline_rows, summary_lines
 def row(run_id, value, task="Product_Matching", setting="IND_Diverse_Instruction", role="ours", **fields):
     figures = {"value": value, "ci_low": None, "ci_high": None, "reason": None, "num_samples": 253, "num_invalid": 0}
     place = {"task": task, "setting": setting, "split": "test", "metric": "f1", "is_headline": True}
+    place |= {"flavour": "strict", "slice_name": None}
     return {"run_id": run_id, "role": role, "model": run_id.removeprefix("floor-")} | place | figures | fields
 
 

@@ -124,7 +124,7 @@ def metrics_over_s3(store):
         duckdb_over_s3(store)
         .execute(
             "SELECT role, metric, value, num_samples FROM 's3://ecellm/run/scores/metrics/data/*.parquet' "
-            "WHERE is_headline AND slice_name IS NULL AND flavour = 'strict'"
+            "WHERE is_headline AND flavour = 'strict'"
         )
         .fetchall()
     )

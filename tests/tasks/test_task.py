@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ecellm.tasks import task_named
-from ecellm.tasks.task import answer_text, ratio
+from ecellm.tasks import FLAVOURS, RELEASED, TASKS, task_named
+from ecellm.tasks.scorer import answer_text, ratio
 
 
 @pytest.mark.parametrize(
@@ -29,5 +29,13 @@ def test_dividing_by_zero_gives_zero():
 
 
 def test_an_unknown_flavour_is_refused():
-    with pytest.raises(ValueError, match="known flavours: released"):
-        task_named("PM").score({"output": "yes"}, "yes", "lenient")
+    with pytest.raises(ValueError, match="known flavours: released, strict"):
+        task_named("PM").scorer("lenient")
+
+
+def test_every_task_has_one_scorer_for_each_flavour_and_the_same_headline():
+    for task in TASKS:
+        assert tuple(scorer.flavour for scorer in task.scorers()) == FLAVOURS
+        assert task.scorer().flavour == RELEASED
+        released, strict = (task.scorer(flavour).metric_names for flavour in FLAVOURS)
+        assert strict[: len(released)] == released

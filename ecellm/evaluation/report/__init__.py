@@ -1,0 +1,1 @@
+"""The report of evaluate: one HTML page that needs no network."""

@@ -1,0 +1,261 @@
+"""The report's first page as plain values for its template: statement and headline table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ecellm.evaluation.headline import (
+    HeadlineRow,
+    Verdict,
+    format_interval,
+    format_value,
+    place_label,
+)
+from ecellm.evaluation.metric_rows import MetricRow
+from ecellm.evaluation.report.plots import PlotText, Point, Series, lines_plot
+from ecellm.evaluation.report.standings import DOMAINS, Standing, best_standing, domain_of, main_rows, standings
+from ecellm.tasks import find_task
+
+VERDICT_TEXTS: Mapping[Verdict, str] = {
+    Verdict.ABOVE: "above the trivial answer",
+    Verdict.UNCLEAR: "not clearly above the trivial answer",
+    Verdict.BELOW: "below the trivial answer",
+    Verdict.UNKNOWN: "",
+}
+_MARKS = {Verdict.ABOVE: "▲", Verdict.UNCLEAR: "◇", Verdict.BELOW: "▼", Verdict.UNKNOWN: ""}
+_DOMAIN_TITLES = {"IND": "In domain", "OOD": "Out of domain"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: in the flavour that is shown first, and the released one beside it.
+
+    Attributes:
+        value: the figure, or why there is none in a word.
+        interval: its 95 % interval, or nothing.
+        released: the released scorer's figure; empty where that one is shown first.
+        verdict: how it stands to the best trivial answer, as a CSS class.
+        mark: the same as a sign.
+        verdict_text: the same in words.
+        num_invalid: answers that could not be read.
+    """
+
+    value: str
+    interval: str = ""
+    released: str = ""
+    verdict: str = ""
+    mark: str = ""
+    verdict_text: str = ""
+    num_invalid: int = 0
+
+
+def cell_of(shown: MetricRow | None, released: MetricRow | None, verdict: Verdict = Verdict.UNKNOWN) -> Cell:
+    """Return the cell of a figure in both flavours; `released` is None where it is the one shown, or not there."""
+    return Cell(
+        format_value(shown),
+        format_interval(shown),
+        "" if released is None or released["value"] is None else format_value(released),
+        "" if verdict is Verdict.UNKNOWN else verdict.value,
+        _MARKS[verdict],
+        VERDICT_TEXTS[verdict],
+        shown["num_invalid"] if shown is not None else 0,
+    )
+
+
+@dataclass(frozen=True)
+class HeadlineLine:
+    """One line of the headline table."""
+
+    task: str
+    anchor: str
+    metric: str
+    place: str
+    num_samples: int
+    cells: tuple[Cell, ...]
+    floor: Cell
+    floor_name: str
+
+
+@dataclass(frozen=True)
+class HeadlineGroup:
+    """The lines of one setting; `is_main` for the settings of the paper's own figures."""
+
+    title: str
+    label: str
+    is_main: bool
+    lines: tuple[HeadlineLine, ...]
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign, the minus as wide as the plus."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def task_title(task: str) -> str:
+    """Return a task's name as text."""
+    return task.replace("_", " ")
+
+
+def short_title(task: str) -> str:
+    """Return the paper's abbreviation of a task, or its name."""
+    known = find_task(task)
+    return task_title(task) if known is None else known.short_name
+
+
+def headline_groups(rows: Sequence[HeadlineRow], anchors: Mapping[str, str]) -> list[HeadlineGroup]:
+    """Return the headline table: the main settings of both domains first, then the others.
+
+    Args:
+        rows: the headline table.
+        anchors: the task's page by task.
+    """
+    main = [row.setting for row in main_rows(rows)]
+    settings = [*dict.fromkeys(main), *dict.fromkeys(row.setting for row in rows if row.setting not in main)]
+    groups = []
+    for setting in settings:
+        own = [row for row in rows if row.setting == setting]
+        title = _DOMAIN_TITLES.get(domain_of(setting), "")
+        label = place_label(setting, "test")
+        lines = tuple(_line(row, anchors[row.task]) for row in own)
+        groups.append(HeadlineGroup(f"{title}: {label}" if title else label, label, setting in main, lines))
+    return groups
+
+
+def _line(row: HeadlineRow, anchor: str) -> HeadlineLine:
+    both = zip(row.runs, row.released_runs, row.verdicts, strict=True)
+    return HeadlineLine(
+        task_title(row.task),
+        anchor,
+        row.metric,
+        place_label(row.setting, row.split),
+        row.num_samples,
+        tuple(cell_of(run, released, verdict) for run, released, verdict in both),
+        cell_of(row.floor, row.released_floor),
+        row.floor["model"] if row.floor else "",
+    )
+
+
+@dataclass(frozen=True)
+class StandingLine:
+    """How one run does, in words and figures."""
+
+    label: str
+    number: int
+    counts: tuple[str, ...]
+    mean: str
+    ind: str
+    ood: str
+    gap: str
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the first page says before any table.
+
+    Attributes:
+        best: short name of the best run.
+        number: its column.
+        num_above: tasks, counted by domain, in which it stands above the trivial answer.
+        num_compared: of how many.
+        counts: the same for each domain in words.
+        gap: how much lower or higher it is out of domain; empty if unknown.
+        gap_text: over which tasks.
+        below: where it is not better than the trivial answer.
+        unclear: where it is better, and chance may have made it so.
+        lines: all runs.
+    """
+
+    best: str
+    number: int
+    num_above: int
+    num_compared: int
+    counts: tuple[str, ...]
+    gap: str
+    gap_text: str
+    below: tuple[str, ...]
+    unclear: tuple[str, ...]
+    lines: tuple[StandingLine, ...]
+
+
+def statement_of(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> Statement:
+    """Return the statement; the best run is the one with the highest mean, see `standings`."""
+    found = standings(rows, len(labels))
+    best = best_standing(found)
+    by_verdict = {
+        verdict: tuple(_shortfall(row, best.number) for row in best.not_above if row.verdicts[best.number] is verdict)
+        for verdict in (Verdict.BELOW, Verdict.UNCLEAR)
+    }
+    return Statement(
+        labels[best.number],
+        best.number,
+        best.num_above,
+        best.num_compared,
+        _counts(best),
+        _gap(best),
+        f"{best.num_pairs} task{'s' if best.num_pairs != 1 else ''} that have both: {_mean(best.ind)} in domain, "
+        f"{_mean(best.ood)} out of domain",
+        by_verdict[Verdict.BELOW],
+        by_verdict[Verdict.UNCLEAR],
+        tuple(_standing_line(each, labels[each.number], is_best=each is best) for each in found),
+    )
+
+
+def _counts(standing: Standing) -> tuple[str, ...]:
+    names = {"IND": "in domain", "OOD": "out of domain"}
+    return tuple(
+        f"{count.num_above} of {count.num_compared} {names.get(count.domain, '')}".rstrip() for count in standing.counts
+    )
+
+
+def _gap(standing: Standing) -> str:
+    if standing.gap is None:
+        return ""
+    return f"{abs(standing.gap):.3f} {'lower' if standing.gap >= 0 else 'higher'}"
+
+
+def _mean(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _standing_line(standing: Standing, label: str, *, is_best: bool) -> StandingLine:
+    by_domain = {count.domain: f"{count.num_above} of {count.num_compared}" for count in standing.counts}
+    counts = tuple(by_domain.get(domain, "-") for domain in DOMAINS)
+    means = _mean(standing.mean), _mean(standing.ind), _mean(standing.ood)
+    return StandingLine(label, standing.number, counts, *means, _gap(standing) or "-", is_best)
+
+
+def _shortfall(row: HeadlineRow, number: int) -> str:
+    run, floor = row.runs[number], row.floor
+    name = f"{task_title(row.task)}, {place_label(row.setting, row.split)}"
+    return f"{name}: {row.metric} {format_value(run)}, {floor['model'] if floor else ''} {format_value(floor)}"
+
+
+def headline_plots(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> list[str]:
+    """Return a plot for each domain's main setting."""
+    plots: list[str] = []
+    for setting in dict.fromkeys(row.setting for row in main_rows(rows)):
+        own = [row for row in rows if row.setting == setting and any(_is_known(run) for run in row.runs)]
+        if own:
+            domain = domain_of(setting)
+            text = PlotText(
+                f"{_DOMAIN_TITLES.get(domain, 'All')}: {place_label(setting, 'test')}", "headline metric", "task"
+            )
+            series = [
+                Series(label, number, [point_of(row.runs[number]) for row in own])
+                for number, label in enumerate(labels)
+            ]
+            floors = [row.floor["value"] if row.floor else None for row in own]
+            names = [f"{short_title(row.task)} {row.metric}" for row in own]
+            plots.append(lines_plot(text, names, series, name=f"headline-{len(plots)}", floors=floors))
+    return plots
+
+
+def _is_known(row: MetricRow | None) -> bool:
+    return row is not None and row["value"] is not None
+
+
+def point_of(row: MetricRow | None) -> Point | None:
+    """Return a figure as a plot has it."""
+    if row is None or row["value"] is None:
+        return None
+    return Point(row["value"], *(row["value"] if row[end] is None else row[end] for end in ("ci_low", "ci_high")))

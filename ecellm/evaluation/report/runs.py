@@ -1,0 +1,226 @@
+"""What is known of the runs besides their figures: what made them, how fast, at which cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ecellm.evaluation.answered import PredictionPlace, RunFiles, list_runs, read_columns
+from ecellm.evaluation.score_shard import model_name
+from ecellm.fingerprint import MANIFEST_NAME
+from ecellm.storage import Storage, join
+
+_RUN_COLUMNS = ("run_id", "model", "adapter", "engine", "decoding")
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What is known of one run.
+
+    Attributes:
+        label: its short name in the tables.
+        run_id: as in the metrics table.
+        model: model and adapter.
+        engine: what ran it.
+        decoding: how answers were drawn.
+        num_rows: samples answered, in all tasks.
+        num_errors: samples that failed and have no answer.
+        directory: number of the predictions directory that holds it.
+        files: its predictions by (setting, task).
+    """
+
+    label: str
+    run_id: str
+    model: str
+    engine: str
+    decoding: str
+    num_rows: int
+    num_errors: int
+    directory: int = 0
+    files: RunFiles = field(default_factory=dict)
+
+
+def describe_runs(storage: Storage, directories: Sequence[str]) -> list[RunInfo]:
+    """Return what the predictions say of the runs that made them, in the order given."""
+    runs = []
+    for directory, (path, label) in enumerate(zip(directories, short_names(directories), strict=True)):
+        errors = _errors_by_part(storage, path)
+        found = [(files, _first_row(storage, files)) for files in list_runs(storage, path)]
+        adapters = short_names([str(row["adapter"]) for _, row in found]) if len(found) > 1 else [None]
+        for (files, row), adapter in zip(found, adapters, strict=True):
+            paths = [path for own in files.values() for path in own]
+            run = RunInfo(
+                label=f"{label} ({adapter})" if adapter else label,
+                run_id=str(row["run_id"]),
+                model=model_name(row),
+                engine=str(row["engine"]),
+                decoding=str(row["decoding"]),
+                num_rows=sum(num_rows(storage, path) for path in paths),
+                num_errors=sum(errors.get(path.rsplit("/", 1)[-1], 0) for path in paths),
+                directory=directory,
+                files=files,
+            )
+            runs.append(run)
+    return runs
+
+
+def num_rows(storage: Storage, path: str) -> int:
+    """Return the number of rows of a Parquet file, of which only the end is read."""
+    with storage.parquet_file(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def _errors_by_part(storage: Storage, directory: str) -> dict[str, int]:
+    """Return how many rows of each part failed, by the part's file name."""
+    paths = storage.list_files(join(directory, "errors"), ".parquet")
+    return {path.rsplit("/", 1)[-1]: num_rows(storage, path) for path in paths}
+
+
+def _first_row(storage: Storage, files_of: RunFiles) -> dict[str, Any]:
+    """Return what identifies a run: all its rows say the same."""
+    for path in (path for files in files_of.values() for path in files):
+        if row := first_row(storage, path, _RUN_COLUMNS):
+            return row
+    return dict.fromkeys(_RUN_COLUMNS, "")
+
+
+def first_row(storage: Storage, path: str, columns: Sequence[str]) -> dict[str, Any]:
+    """Return some columns of the first row of a Parquet file, None where it lacks them; nothing of an empty file."""
+    with storage.parquet_file(path) as file:
+        there = [name for name in columns if name in file.schema_arrow.names]
+        batch = next(file.iter_batches(batch_size=1, columns=there), None)
+    if batch is None or not batch.num_rows:
+        return {}
+    return dict.fromkeys(columns) | batch.to_pylist()[0]
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Return the shortest endings of paths, of one length in directories, that tell them apart."""
+    parts = [path.rstrip("/").split("/") for path in paths]
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(path[-depth:]) for path in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(paths)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one predict job took, as its manifest says; None where it does not.
+
+    Attributes:
+        label: short names of its runs.
+        engine: what ran them.
+        num_rows: answered rows.
+        num_prompt_tokens: tokens of their prompts.
+        num_completion_tokens: tokens of their answers.
+        actor_hours: time of all actors together.
+        rows_per_actor_second: rows an actor answers in a second, loading the model included.
+        tokens_per_actor_second: tokens of prompts and answers that it handles in a second.
+        rows_per_wall_second: rows of the whole job in a second; None where it took several attempts.
+        cost: what it cost, in `currency`; None without a price.
+        currency: of the price.
+    """
+
+    label: str
+    engine: str
+    num_rows: int
+    num_prompt_tokens: int | None = None
+    num_completion_tokens: int | None = None
+    actor_hours: float | None = None
+    rows_per_actor_second: float | None = None
+    tokens_per_actor_second: float | None = None
+    rows_per_wall_second: float | None = None
+    cost: float | None = None
+    currency: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the manifest says anything."""
+        return self.num_prompt_tokens is not None
+
+
+_DETAILS = (
+    "num_prompt_tokens",
+    "num_completion_tokens",
+    "actor_hours",
+    "rows_per_actor_second",
+    "tokens_per_actor_second",
+    "rows_per_wall_second",
+    "cost",
+    "currency",
+)
+
+
+def describe_costs(storage: Storage, directories: Sequence[str], runs: Sequence[RunInfo]) -> list[Cost]:
+    """Return what each predict job took, in the order given."""
+    costs = []
+    for number, directory in enumerate(directories):
+        own = [run for run in runs if run.directory == number]
+        details = read_manifest(storage, directory).get("details") or {}
+        label = ", ".join(run.label for run in own)
+        known = {name: details.get(name) for name in _DETAILS}
+        costs.append(Cost(label, own[0].engine, sum(run.num_rows for run in own), **known))
+    return costs
+
+
+def read_manifest(storage: Storage, directory: str) -> Mapping[str, Any]:
+    """Return the manifest of a directory; nothing where others made it."""
+    path = join(directory, MANIFEST_NAME)
+    manifest = storage.read_json(path) if storage.exists(path) else {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+@dataclass(frozen=True)
+class PlaceFiles:
+    """The files of one (setting, task).
+
+    Attributes:
+        setting: as in the data.
+        task: as in the data.
+        predictions: files by the number of the run.
+        scores: parts of the scores table by the number of the run.
+        samples: files by split.
+        num_answers: answers of all runs.
+    """
+
+    setting: str
+    task: str
+    predictions: Mapping[int, Sequence[str]]
+    scores: Mapping[int, Sequence[str]]
+    samples: Mapping[str, Sequence[str]]
+    num_answers: int
+
+
+def list_places(
+    storage: Storage,
+    runs: Sequence[RunInfo],
+    scores_dir: str,
+    samples: Mapping[PredictionPlace, Mapping[str, Sequence[str]]],
+) -> list[PlaceFiles]:
+    """Return the files of every (setting, task) that was answered, sorted.
+
+    Args:
+        storage: access to the files.
+        runs: all runs.
+        scores_dir: `data` directory of the scores table; a part is of one run, setting and task.
+        samples: files of the samples by (setting, task), then by split.
+    """
+    number_of = {run.run_id: number for number, run in enumerate(runs)}
+    scores: dict[tuple[PredictionPlace, int], list[str]] = {}
+    for path in storage.list_files(scores_dir, ".parquet"):
+        row = first_row(storage, path, ("run_id", "setting", "task"))
+        if row.get("run_id") in number_of:
+            scores.setdefault(((row["setting"], row["task"]), number_of[row["run_id"]]), []).append(path)
+    places = []
+    for place in sorted({place for run in runs for place in run.files}):
+        predictions = {number: run.files[place] for number, run in enumerate(runs) if place in run.files}
+        own = {number: scores[place, number] for number in predictions if (place, number) in scores}
+        num_answers = sum(num_rows(storage, path) for files in predictions.values() for path in files)
+        places.append(PlaceFiles(*place, predictions, own, samples.get(place, {}), num_answers))
+    return places
+
+
+def training_log(storage: Storage, directory: str) -> list[dict[str, Any]]:
+    """Return what the loss curves need of a finetune output's log; nothing where it has none."""
+    files = storage.list_files(join(directory, "training_log", "data"), ".parquet")
+    return read_columns(storage, files, ["step", "kind", "loss", "learning_rate"]).to_pylist() if files else []

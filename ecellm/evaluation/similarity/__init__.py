@@ -1,0 +1,1 @@
+"""How like the reference a free answer is: BERTScore, BLEURT and ROUGE-L, in one Parquet part per run and setting."""

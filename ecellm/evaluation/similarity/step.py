@@ -1,0 +1,141 @@
+"""The step of evaluate before scoring: likeness of free answers to their references.
+
+Out, below evaluate's output: `text_similarity/data/part-*.parquet`, one for each run and setting with free answers,
+then one for each setting's trivial baselines.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import ray
+
+from ecellm.config import EvaluateConfig
+from ecellm.dataset.partitions import part_name
+from ecellm.evaluation.answered import PredictionPlace, RunFiles
+from ecellm.evaluation.similarity.bertscore import layer_of
+from ecellm.evaluation.similarity.measures import absent_metrics, load_measures, needs_models
+from ecellm.evaluation.similarity.shard import SimilarityActor, compute_without_models
+from ecellm.evaluation.similarity.texts import TextPair
+from ecellm.evaluation.similarity_table import DIRECTORY
+from ecellm.models import locate, model_fingerprint
+from ecellm.resources import check_room, room_at_most
+from ecellm.shards import cpus_of_a_core, run_shards, run_shards_on_actors
+from ecellm.stage import Run
+from ecellm.storage import Storage, join
+from ecellm.tasks import find_task
+from ecellm.tasks.answer_generation import GenerationTask
+
+logger = logging.getLogger(__name__)
+_TASK_MEMORY_BYTES = 512 * 2**20
+_PROBE = TextPair("It is blue.", "It is blue.")
+
+
+def similarity_inputs(config: EvaluateConfig) -> dict[str, str]:
+    """Return the models that are asked for, by the config's field."""
+    fields = {"bertscore_model": config.bertscore_model, "bleurt_model": config.bleurt_model}
+    return {field: locate(name) for field, name in fields.items() if name}
+
+
+def fingerprint_model(storage: Storage, config: EvaluateConfig, field: str, path: str) -> str:
+    """Return the fingerprint of a model in `similarity_inputs`."""
+    revision = config.bertscore_revision if field == "bertscore_model" else config.bleurt_revision
+    return model_fingerprint(path, revision, storage)
+
+
+def check_similarity(config: EvaluateConfig) -> tuple[str, ...]:
+    """Load the models on a node and use them once.
+
+    Returns:
+        Lines that say what will be computed.
+
+    Raises:
+        InputError: a model cannot be loaded, or no node can hold it.
+    """
+    if not needs_models(config):
+        return ("use_gpu has no effect: no bertscore_model and no bleurt_model is given",) if config.use_gpu else ()
+    check_room(
+        f"similarity_actors={config.similarity_actors or 1} with use_gpu={str(config.use_gpu).lower()}",
+        number=config.similarity_actors or 1,
+        cpus=1,
+        gpus=int(config.use_gpu),
+        advice="set use_gpu=false" if config.use_gpu else "lower similarity_actors",
+    )
+    check = ray.remote(max_retries=0)(_check_on_a_node)
+    lines: tuple[str, ...] = ray.get(check.remote(config))
+    return lines
+
+
+def _check_on_a_node(config: EvaluateConfig) -> tuple[str, ...]:
+    for measure in load_measures(config, Storage(config.storage)):
+        measure.score([_PROBE])
+    lines = []
+    if config.bertscore_model:
+        layer = layer_of(config.bertscore_model, config.bertscore_layer)
+        lines.append(f"BERTScore by {config.bertscore_model}, layer {layer}")
+    if config.bleurt_model:
+        lines.append(f"BLEURT by {config.bleurt_model}")
+    return (*lines, *(f"no {metric}: {reason}" for metric, reason in absent_metrics(config).items()))
+
+
+def plan_parts(
+    predictions: Sequence[RunFiles],
+    samples: Mapping[PredictionPlace, Mapping[str, Sequence[str]]],
+    output_dir: str,
+) -> list[dict[str, Any]]:
+    """Return the shards, numbered in a fixed order: runs, then the floors of what the first run answered.
+
+    Args:
+        predictions: for each run, its files by (setting, task).
+        samples: the samples' files by (setting, task) and split.
+        output_dir: evaluate's output.
+    """
+    shards: list[dict[str, Any]] = []
+
+    def add(kind: str, place: PredictionPlace, files: Sequence[str]) -> None:
+        path = join(output_dir, DIRECTORY, "data", part_name(len(shards)))
+        shard = {"kind": kind, "path": path, "setting": place[0], "predictions": list(files)}
+        shards.append(shard | {"samples": samples.get(place, {})})
+
+    first_files: dict[PredictionPlace, list[str]] = {}
+    for of_run in predictions:
+        for place, files in of_run.items():
+            if isinstance(find_task(place[1]), GenerationTask):
+                add("run", place, files)
+                first_files.setdefault(place, files)
+    for place, files in sorted(first_files.items()):
+        add("floors", place, files)
+    return shards
+
+
+def compute_similarity(
+    run: Run[EvaluateConfig],
+    predictions: Sequence[RunFiles],
+    samples: Mapping[PredictionPlace, Mapping[str, Sequence[str]]],
+) -> None:
+    """Compute all parts that are not there yet; without free answers there are none, and no model is loaded."""
+    shards = plan_parts(predictions, samples, run.output_dir)
+    done = set(run.storage.list_files(join(run.output_dir, DIRECTORY, "data"), ".parquet"))
+    left = [shard for shard in shards if shard["path"] not in done]
+    for number, result in enumerate(_results(run.config, left), 1):
+        logger.info("text similarity: %d of %d parts, %d rows in this one", number, len(left), result["rows"])
+
+
+def _results(config: EvaluateConfig, shards: Sequence[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
+    arguments = {"config_json": config.model_dump_json()}
+    if not needs_models(config):
+        return run_shards(
+            shards,
+            compute_without_models,
+            name="text similarity",
+            function_args=arguments,
+            memory=_TASK_MEMORY_BYTES,
+        )
+    gpus = int(config.use_gpu)
+    return run_shards_on_actors(
+        shards,
+        SimilarityActor,
+        constructor_args=arguments,
+        num_actors=config.similarity_actors or max(1, room_at_most(cpus_of_a_core(), gpus)),
+        num_gpus=gpus,
+    )

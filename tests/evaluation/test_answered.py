@@ -1,0 +1,73 @@
+"""Predictions joined with the samples that they answer."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ecellm.errors import InputError
+from ecellm.evaluation.answered import list_runs, read_answered, read_columns
+from ecellm.storage import Storage
+
+TASK = "Sequential_Recommendation"
+
+
+@pytest.fixture
+def rows(make_sample):
+    return [
+        make_sample(TASK, number, "A", split="val" if number % 2 else "test", category=f"c{number}")
+        for number in range(6)
+    ]
+
+
+@pytest.fixture
+def answered_files(rows, write_samples, write_predictions):
+    """Return the files of predictions and, by split, of samples."""
+    directory, samples_dir = (
+        write_predictions("run", rows[::-1], lambda row: str(row["row_index"])),
+        write_samples(rows),
+    )
+    (files,) = list_runs(Storage(), directory)[0].values()
+    samples = {
+        split: sorted(map(str, Path(samples_dir).rglob(f"split={split}/**/*.parquet"))) for split in ("test", "val")
+    }
+    return files, samples
+
+
+def test_answers_are_in_the_order_of_the_samples_with_what_is_known_of_each(answered_files, rows):
+    answered = read_answered(Storage(), *answered_files)
+    assert [sample["row_index"] for sample in answered.samples] == [0, 2, 4, 1, 3, 5]
+    assert list(answered.responses) == ["0", "2", "4", "1", "3", "5"]
+    assert [sample["category"] for sample in answered.samples] == ["c0", "c2", "c4", "c1", "c3", "c5"]
+    assert answered.facts == {"num_prompt_tokens": [1] * 6, "was_shortened": [False] * 6, "finish_reason": ["stop"] * 6}
+    assert answered.run_id == "run-run"
+
+
+def test_splits_and_chosen_rows_keep_all_columns_together(answered_files):
+    answered = read_answered(Storage(), *answered_files)
+    test, val = answered.by_split()
+    assert [{sample["split"] for sample in part.samples} for part in (test, val)] == [{"test"}, {"val"}]
+    assert list(val.responses) == ["1", "3", "5"]
+    chosen = answered.take([5, 0])
+    assert (list(chosen.responses), chosen.facts["num_prompt_tokens"], chosen.run_id) == (["5", "0"], [1, 1], "run-run")
+
+
+def test_files_of_others_may_lack_what_only_slices_need(answered_files):
+    predictions, samples = answered_files
+    for path in (*predictions, *samples["test"], *samples["val"]):
+        table = pq.ParquetFile(path).read()
+        there = [name for name in ("num_prompt_tokens", "was_shortened", "category") if name in table.column_names]
+        Storage().write_table(path, table.drop_columns(there))
+    answered = read_answered(Storage(), predictions, samples)
+    assert set(answered.facts) == {"finish_reason"}
+    assert "category" not in answered.samples[0]
+
+
+def test_an_optional_column_of_one_file_is_null_in_the_others(tmp_path, answered_files):
+    _, samples = answered_files
+    bare = str(tmp_path / "bare.parquet")
+    Storage().write_table(bare, pq.ParquetFile(samples["val"][0]).read().drop_columns(["category"]))
+    table = read_columns(Storage(), [*samples["test"], bare], ["row_index"], ["category", "nowhere"])
+    assert table.to_pydict() == {"row_index": [0, 2, 4, 1, 3, 5], "category": ["c0", "c2", "c4", None, None, None]}
+    with pytest.raises(InputError, match=r"bare.parquet lacks the columns category"):
+        read_columns(Storage(), [bare], ["category"])

@@ -1,0 +1,44 @@
+"""Figures of free text, read from where the step before leaves them."""
+
+import json
+
+import pyarrow as pa
+
+from ecellm.evaluation.scored import score_answers
+from ecellm.evaluation.similarity_table import REASONS_KEY, read_similarity
+from ecellm.storage import Storage
+from ecellm.tasks import task_named
+
+
+def write(directory, number, rows, reasons=None):
+    path = f"{directory}/text_similarity/data/part-{number:05d}.parquet"
+    metadata = {} if reasons is None else {REASONS_KEY: json.dumps(reasons).encode()}
+    Storage().write_table(path, pa.Table.from_pylist(rows).replace_schema_metadata(metadata))
+
+
+def test_figures_of_all_parts_are_found_by_run_and_sample(tmp_path):
+    write(tmp_path, 0, [{"run_id": "a", "sample_id": "s", "bertscore_f1": 0.9, "bleurt": None, "model": "m"}])
+    write(tmp_path, 1, [{"run_id": "floor-x", "sample_id": "s", "bertscore_f1": 0.1, "bleurt": 0.2, "model": "m"}])
+    table = read_similarity(Storage(), str(tmp_path), task_named("AG"))
+    figures = table.of_answers("a", [{"sample_id": "s"}, {"sample_id": "t"}]).figures
+    assert figures == [{"bertscore_f1": 0.9, "bleurt": None}, None]
+    assert table.of_answers("floor-x", [{"sample_id": "s"}]).figures == [{"bertscore_f1": 0.1, "bleurt": 0.2}]
+    assert table.reasons == {}
+
+
+def test_the_reason_of_the_step_is_the_reason_in_the_metrics(tmp_path):
+    rows = [{"run_id": "a", "sample_id": name, "rouge_l": 0.9, "bleurt": None} for name in "st"]
+    write(tmp_path, 0, rows, {"bleurt": "no bleurt_model is given"})
+    task, samples = task_named("AG"), [{"sample_id": name, "output": "x"} for name in "st"]
+    similarity = read_similarity(Storage(), str(tmp_path), task).of_answers("a", samples)
+    for scored in score_answers(task, samples, ["y", "z"], similarity):
+        assert scored.take([1]).unavailable()["bleurt"] == "no bleurt_model is given"
+        assert "text similarity" in scored.unavailable()["bertscore_f1"]
+        assert "rouge_l" not in scored.unavailable()
+
+
+def test_other_tasks_and_runs_without_the_step_have_none(tmp_path):
+    assert read_similarity(Storage(), str(tmp_path), task_named("AG")).of_answers("a", [{"sample_id": "s"}]) is None
+    write(tmp_path, 0, [{"run_id": "a", "sample_id": "s", "rouge_l": 0.9}])
+    for task in (task_named("PM"), None):
+        assert read_similarity(Storage(), str(tmp_path), task).figures == {}
