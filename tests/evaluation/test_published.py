@@ -1,9 +1,11 @@
 """The paper's figures: as its tables print them, and the models that a reader compares with."""
 
 import json
+from pathlib import Path
 
 import duckdb
 import pytest
+import yaml
 
 from ecellm.errors import InputError
 from ecellm.evaluation.published import (
@@ -16,7 +18,7 @@ from ecellm.evaluation.published_tables import metric_rows_of
 from ecellm.schema import CONTRACT_VERSION, METRICS
 from ecellm.storage import Storage
 from ecellm.tasks import TASKS, task_named
-from tests.conftest import REAL_DATA, missing
+from tests.conftest import REAL_DATA, ROOT, missing
 
 IND, OOD = "IND_Diverse_Instruction", "OOD_Diverse_Instruction"
 OF_TWO_TASKS = "SR/QPR"
@@ -211,3 +213,13 @@ def test_any_name_of_a_task_finds_its_rows_and_they_are_new_ones():
 def test_a_table_of_another_form_is_refused(title, columns, figures, told):
     with pytest.raises(InputError, match=told):
         metric_rows_of({"tables": {title: {"columns": columns, "rows": {"GPT-4 Turbo": figures}}}})
+
+
+def test_a_submitted_job_brings_the_figures_along():
+    """What runtime_env.yaml leaves out, other Parquet among it, is never this file."""
+    from ray._private.runtime_env.packaging import _get_excludes
+
+    excludes = yaml.safe_load((ROOT / "runtime_env.yaml").read_text(encoding="utf-8"))["excludes"]
+    is_left_out = _get_excludes(ROOT, excludes)
+    assert not is_left_out(Path(PUBLISHED_PATH))
+    assert is_left_out(ROOT / "part-00000.parquet")
