@@ -195,6 +195,16 @@ def test_time_is_that_of_the_matrix_products_by_hand():
     assert taken.answer_seconds == pytest.approx(2 * 250e6 * 1_000 / 0.5e12 * (16 + 48) / 16)
 
 
+def test_of_a_tiny_model_the_time_is_said_to_be_the_least():
+    arguments = {"num_rows": 1, "num_prompt_tokens": 10, "num_answer_tokens": 1, "at_once": 1}
+    bases = [
+        Speed(1e12, 0.5, 48.0, "a guess").time(Shape(size, size, 0), **arguments).basis
+        for size in (1_000_000, 100_000_000)
+    ]
+    assert bases[0].endswith("this is the least it takes")
+    assert bases[1] == "a guess"
+
+
 def test_a_gpu_that_is_not_known_has_no_time_but_a_price_for_each_hour(samples_dir, tiny_model):
     fields = {"engine": "transformers", "model": tiny_model, "use_gpu": True, "price": {"per_actor_hour": 1.5}}
     found, _ = looked_at(samples_dir, **fields)
