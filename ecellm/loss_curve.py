@@ -46,9 +46,9 @@ class LossCurve:
         """Return what the plot shows in figures, by name; `-` where there are none."""
         return {
             "steps": f"{max(_last(self.train)[0], _last(self.val)[0]):,.0f}",
-            "last training loss": f"{_last(self.train)[1]:.3f}" if len(self.train) else "-",
-            "last validation loss": f"{_last(self.val)[1]:.3f}" if len(self.val) else "-",
-            "best validation loss": f"{self.best[1]:.3f} after step {self.best[0]:,}" if self.best else "-",
+            "last training loss": _loss_text(_last(self.train)[1]) if len(self.train) else "-",
+            "last validation loss": _loss_text(_last(self.val)[1]) if len(self.val) else "-",
+            "best validation loss": f"{_loss_text(self.best[1])} after step {self.best[0]:,}" if self.best else "-",
             "highest learning rate": f"{self.rate[:, 1].max():.1e}" if len(self.rate) else "-",
         }
 
@@ -78,11 +78,19 @@ def _series(log: Sequence[Mapping[str, Any]], kind: str, column: str) -> Points:
 
 def _best(log: Sequence[Mapping[str, Any]]) -> tuple[int, float] | None:
     """Return the first of the validations with the least loss, as training chooses it."""
-    losses = [(row["loss"], row["step"]) for row in log if row["kind"] == "val" and np.isfinite(row["loss"])]
+    losses = [
+        (row["loss"], row["step"])
+        for row in log
+        if row["kind"] == "val" and row["loss"] is not None and np.isfinite(row["loss"])
+    ]
     if not losses:
         return None
     loss, step = min(losses)
     return step, loss
+
+
+def _loss_text(loss: float) -> str:
+    return f"{loss:.3f}" if abs(loss) < 1e6 else f"{loss:.3g}"
 
 
 def _last(points: Points) -> tuple[float, float]:

@@ -40,7 +40,7 @@ _NAME_OF = {colour: name for name, colour in COLOURS.items()}
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _POINTS_PER_INCH = 72
-_MOST_TITLE = 54
+_MOST_TITLE = 42
 # A style property that becomes an attribute of the same name; those of colours become classes, others are dropped.
 _KEPT = {
     "font-size",

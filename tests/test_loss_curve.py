@@ -28,6 +28,13 @@ def test_a_log_without_losses_has_no_curve():
     assert loss_curve("run", [{"step": 1, "kind": "train", "loss": 2.0}]) is not None
 
 
+def test_a_validation_without_a_loss_and_a_loss_beyond_measure_do_no_harm():
+    log = [{"step": n, "kind": "val", "loss": loss} for n, loss in enumerate([None, 1e300, 3.0])]
+    facts = loss_curve("run", log).facts()
+    assert facts["best validation loss"] == "3.000 after step 2"
+    assert loss_curve("run", log[:2]).facts()["last validation loss"] == "1e+300"
+
+
 def test_the_best_validation_is_the_first_of_equals_as_training_keeps_it():
     curve = loss_curve("run", full_log())
     assert curve.best == (3, 1.5)

@@ -3,8 +3,8 @@ from ecellm.visible_text import short_text, visible
 
 def test_what_hides_or_reorders_text_is_shown():
     assert (
-        visible("a\x00b\u202ec\u2028d\r\n\te\ufeff\U000e0041")
-        == "a⟨U+0000⟩b⟨U+202E⟩c⟨U+2028⟩d⟨U+000D⟩\n\te⟨U+FEFF⟩⟨U+E0041⟩"
+        visible("a\x00b\u202ec\u2028d\r\n\te\ufeff\uffff\U000e0041")
+        == "a⟨U+0000⟩b⟨U+202E⟩c⟨U+2028⟩d⟨U+000D⟩\n\te⟨U+FEFF⟩⟨U+FFFF⟩⟨U+E0041⟩"
     )
 
 
@@ -17,3 +17,9 @@ def test_short_text_is_one_line_of_a_length():
     assert short_text(" a\n b ", 10) == "a b"
     assert short_text("abcdefgh", 5) == "abcd…"
     assert short_text("a\u202ebcdefgh", 6) == "a⟨U+2…"
+
+
+def test_short_text_counts_wide_characters_twice_and_may_keep_the_end():
+    assert short_text("中文商品属性", 7) == "中文商…"
+    assert short_text("sweep-lr-0001", 8, keep_end=4) == "swe…0001"
+    assert short_text("short", 8, keep_end=4) == "short"

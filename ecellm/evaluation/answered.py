@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 
 from ecellm.dataset.partitions import hive_keys
 from ecellm.errors import InputError
+from ecellm.schema import PREDICTIONS, SAMPLES
 from ecellm.storage import Storage, join
+from ecellm.tasks import find_task
 
 PREDICTION_COLUMNS = ("run_id", "model", "adapter", "decoding", "sample_id", "task", "split", "setting", "response")
 # What else is known of an answer; predictions that others made may lack them.
@@ -22,13 +24,15 @@ SAMPLE_COLUMNS = (
     "split",
     "setting",
     "row_index",
-    "input",
     "output",
     "options",
     "relevance",
 )
 # Samples that others made may lack it.
 OPTIONAL_SAMPLE_COLUMNS = ("category",)
+FAILED = "failed"
+_ASKED_COLUMNS = ("sample_id", "task", "split", "setting")
+_NEVER_NULL = (*_ASKED_COLUMNS, "run_id", "response", "row_index", "output")
 PredictionPlace = tuple[str, str]
 RunFiles = dict[PredictionPlace, list[str]]
 Row = dict[str, Any]
@@ -40,7 +44,7 @@ class Answered:
 
     Attributes:
         samples: rows of the samples table.
-        responses: what was answered.
+        responses: what was answered; nothing where a row failed.
         run: run_id, model, adapter and decoding, the same for all rows; empty where no row was answered.
         facts: those of `FACT_COLUMNS` that the predictions have, one value for each response.
     """
@@ -105,6 +109,21 @@ def _first_run_id(storage: Storage, path: str) -> str | None:
     return None if batch is None or not batch.num_rows else str(batch["run_id"][0].as_py())
 
 
+def asked_by_any(predictions: Sequence[RunFiles]) -> RunFiles:
+    """Return all runs' files of each (setting, task): their samples together are what trivial baselines answer."""
+    of_all: RunFiles = {}
+    for of_run in predictions:
+        for place, files in of_run.items():
+            of_all.setdefault(place, []).extend(files)
+    return dict(sorted(of_all.items()))
+
+
+def num_rows(storage: Storage, path: str) -> int:
+    """Return the number of rows of a Parquet file, of which only the end is read."""
+    with storage.parquet_file(path) as file:
+        return int(file.metadata.num_rows)
+
+
 def read_columns(
     storage: Storage, files: Sequence[str], columns: Sequence[str], optional: Sequence[str] = ()
 ) -> pa.Table:
@@ -133,25 +152,83 @@ def read_columns(
 def read_answered(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> Answered:
     """Join the predictions of one (setting, task) with the samples that they answer.
 
+    A row that failed has no prediction: it is answered by an empty text, so that no run gains by failing where it is
+    hard. Its finish reason is `failed`. Rows of a place in which no row was answered are left out: nothing says which
+    run they are of.
+
     Args:
         storage: access to the files.
         predictions: Parquet files of the predictions.
         samples: Parquet files of the samples of the same place, by split; only answered splits are read.
 
     Raises:
-        InputError: a sample is missing or answered twice, or the predictions come from more than one run.
+        InputError: a sample is missing or answered twice, the predictions come from more than one run, or a column
+            holds what it must not.
     """
-    table = read_columns(storage, predictions, PREDICTION_COLUMNS, FACT_COLUMNS)
+    table = _checked(read_columns(storage, predictions, PREDICTION_COLUMNS, FACT_COLUMNS), PREDICTIONS, predictions[0])
     if not table.num_rows:
         return Answered([], [], {})
+    run = {name: _only_value(table, name, predictions[0]) for name in ("run_id", "model", "adapter", "decoding")}
+    table = pa.concat_tables([table, _failed_rows(storage, predictions, table)], promote_options="permissive")
     place_of = {sample_id: place for place, sample_id in enumerate(table["sample_id"].to_pylist())}
     if len(place_of) < table.num_rows:
         raise InputError(f"{predictions[0]} and the files beside it answer a sample twice")
     rows = _samples_with_ids(storage, samples, table)
-    run = {name: _only_value(table, name, predictions[0]) for name in ("run_id", "model", "adapter", "decoding")}
     ordered = table.take([place_of[row["sample_id"]] for row in rows])
     facts = {name: ordered[name].to_pylist() for name in FACT_COLUMNS if name in ordered.column_names}
     return Answered(rows, ordered["response"].to_pylist(), run, facts)
+
+
+def read_asked(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> Answered:
+    """Return the samples that any of several runs were asked, each once, with empty answers of no run."""
+    tables = []
+    for path in predictions:
+        table = _checked(read_columns(storage, [path], _ASKED_COLUMNS), PREDICTIONS, path)
+        tables += [table, _failed_rows(storage, [path], table).select(_ASKED_COLUMNS)] if table.num_rows else []
+    if not tables:
+        return Answered([], [], {})
+    rows = _samples_with_ids(storage, samples, pa.concat_tables(tables, promote_options="permissive"))
+    return Answered(rows, [""] * len(rows), dict.fromkeys(("run_id", "model", "adapter", "decoding")))
+
+
+def _failed_rows(storage: Storage, predictions: Sequence[str], answered: pa.Table) -> pa.Table:
+    """Return rows of the predictions table for rows of these parts that failed, which lie in parts of equal names."""
+    place = {name: answered[name][0].as_py() for name in ("setting", "task")}
+    tables = [answered.slice(0, 0)]
+    for path in predictions:
+        root, name = path.split("/data/setting=")[0], path.rsplit("/", 1)[-1]
+        errors = join(root, "errors", name)
+        if not storage.exists(errors):
+            continue
+        failed = _checked(read_columns(storage, [errors], _ASKED_COLUMNS), PREDICTIONS, errors)
+        for column, value in place.items():
+            failed = failed.filter(pc.equal(failed[column], value))
+        texts = {"response": "", "finish_reason": FAILED}
+        for column in answered.column_names:
+            if column in texts:
+                failed = failed.append_column(column, pa.array([texts[column]] * failed.num_rows, pa.string()))
+        tables.append(failed)
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _checked(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    """Return a table with the columns' types of a contract.
+
+    Raises:
+        InputError: a value does not fit its type, or is null where it must not be.
+    """
+    for place, name in enumerate(table.column_names):
+        wanted = schema.field(name).type
+        wanted = wanted.value_type if pa.types.is_dictionary(wanted) else wanted
+        try:
+            table.column(place).validate(full=True)
+            column = table.column(place).cast(wanted)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(f"{where}: column {name} does not hold {wanted}: {error}") from None
+        if column.null_count and name in _NEVER_NULL:
+            raise InputError(f"{where}: column {name} is null in {column.null_count:,} of {table.num_rows:,} rows")
+        table = table.set_column(place, name, column)
+    return table
 
 
 def check_ids(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> None:
@@ -176,11 +253,17 @@ def _sample_files(samples: Mapping[str, Sequence[str]], predictions: pa.Table) -
 
 
 def _samples_with_ids(storage: Storage, samples: Mapping[str, Sequence[str]], predictions: pa.Table) -> list[Row]:
-    table = read_columns(storage, _sample_files(samples, predictions), SAMPLE_COLUMNS, OPTIONAL_SAMPLE_COLUMNS)
-    ids = pa.array(predictions["sample_id"].to_pylist(), table.schema.field("sample_id").type)
-    wanted = pc.is_in(table["sample_id"], value_set=ids)
-    rows = table.filter(wanted).to_pylist()
-    _require_all(predictions, {row["sample_id"] for row in rows}, "the predictions")
+    task = find_task(predictions["task"][0].as_py())
+    # Only rankings are scored by what stands in the input, the longest of a sample's texts.
+    columns = (*SAMPLE_COLUMNS, "input") if task is not None and task.ranks_choices else SAMPLE_COLUMNS
+    files = _sample_files(samples, predictions)
+    table = _checked(read_columns(storage, files, columns, OPTIONAL_SAMPLE_COLUMNS), SAMPLES, files[0])
+    ids = pa.array(predictions["sample_id"].to_pylist(), pa.string())
+    rows = table.filter(pc.is_in(table["sample_id"], value_set=ids)).to_pylist()
+    found = {row["sample_id"] for row in rows}
+    _require_all(predictions, found, "the predictions")
+    if len(found) < len(rows):
+        raise InputError(f"{files[0]} and the files beside it hold a sample twice")
     return sorted(rows, key=lambda row: (row["split"], row["row_index"]))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from ecellm.config import EvaluateConfig
 from ecellm.dataset.partitions import list_partitions
 from ecellm.errors import InputError
-from ecellm.evaluation.answered import PredictionPlace, RunFiles, check_ids, list_runs, read_columns
+from ecellm.evaluation.answered import PredictionPlace, RunFiles, asked_by_any, check_ids, list_runs, read_columns
 from ecellm.evaluation.comparisons import adjusted
 from ecellm.evaluation.report.write import write_report
 from ecellm.evaluation.score_shard import evaluate_shard
@@ -90,12 +90,13 @@ def _run_line(directory: str, run_ids: set[str], num_answers: int, places: Colle
 
 
 def make_shards(
-    predictions: Sequence[RunFiles], samples: SampleFiles, *, with_comparisons: bool
+    predictions: Sequence[RunFiles], of_floors: RunFiles, samples: SampleFiles, *, with_comparisons: bool
 ) -> list[dict[str, Any]]:
     """Return all shards, numbered in a fixed order: runs, trivial baselines, comparisons with the first run.
 
     Args:
         predictions: for each run, its files by (setting, task).
+        of_floors: the files whose samples the trivial baselines answer.
         samples: the samples' files by (setting, task) and split.
         with_comparisons: whether later runs are compared with the first.
     """
@@ -108,11 +109,10 @@ def make_shards(
     for of_run in predictions:
         for place, files in of_run.items():
             add("run", place, files)
-    places = sorted({place for of_run in predictions for place in of_run})
-    for place in places:
-        add("floors", place, next(of_run[place] for of_run in predictions if place in of_run))
+    for place, files in of_floors.items():
+        add("floors", place, files)
     for of_run in predictions[1:] if with_comparisons else ():
-        for place in places:
+        for place in of_floors:
             if place in of_run and place in predictions[0]:
                 add("comparison", place, of_run[place], baseline=predictions[0][place])
     return shards
@@ -123,8 +123,9 @@ def _run(run: Run[EvaluateConfig]) -> Outcome:
     directories = [absolute(path) for path in config.all_predictions]
     predictions = [files for directory in directories for files in list_runs(storage, directory)]
     samples = _sample_files(storage, absolute(config.samples_dir))
-    compute_similarity(run, predictions, samples)
-    shards = make_shards(predictions, samples, with_comparisons=config.num_resamples > 0)
+    of_floors = asked_by_any(predictions)
+    compute_similarity(run, predictions, of_floors, samples)
+    shards = make_shards(predictions, of_floors, samples, with_comparisons=config.num_resamples > 0)
     shared = {"output_dir": run.output_dir, "storage_config": config.storage.model_dump()}
     arguments = {
         **shared,

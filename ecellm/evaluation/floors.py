@@ -1,6 +1,6 @@
 """Trivial baselines: answers that need no model, scored by the very same scorers as a model's.
 
-They answer the samples that the first run answered, and those that say the most frequent answer take it from the
+They answer the samples that any of the runs was asked, and those that say the most frequent answer take it from the
 references of these samples. The best one by the headline metric is what "the trivial baseline" means.
 """
 

@@ -16,6 +16,7 @@ from ecellm.tasks import RELEASED, STRICT, TASKS
 
 OUR_ROLE = "ours"
 MARK = "*"
+MIN_CLEAR_ROWS = 30  # of fewer rows a bootstrap's interval is too narrow to be trusted
 
 
 class Verdict(StrEnum):
@@ -31,14 +32,15 @@ def verdict_of(row: MetricRow | None, floor: MetricRow | None) -> Verdict:
     """Return how a figure stands to the floor.
 
     `above`: the whole interval (without one, the value) lies above it. `below`: the value does not. `unclear`: the
-    value does, but the interval reaches down to it.
+    value does, but the interval reaches down to it, or there are too few rows to say.
     """
     if row is None or row["value"] is None or floor is None or floor["value"] is None:
         return Verdict.UNKNOWN
     if row["value"] <= floor["value"]:
         return Verdict.BELOW
     low = row["value"] if row["ci_low"] is None else row["ci_low"]
-    return Verdict.ABOVE if low > floor["value"] else Verdict.UNCLEAR
+    is_clear = low > floor["value"] and row["num_samples"] >= MIN_CLEAR_ROWS
+    return Verdict.ABOVE if is_clear else Verdict.UNCLEAR
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class HeadlineRow:
         split: train, val or test.
         metric: the headline metric.
         flavour: of `runs` and `floor`.
-        num_samples: rows that the last run answered.
+        num_samples: rows of the run that has the most.
         runs: the metrics row of each run; None where a run has no answers.
         floor: the metrics row of the best trivial baseline; None if there is none.
         released_runs: the released flavour's rows beside strict ones; None where `flavour` is released.
@@ -78,6 +80,13 @@ class HeadlineRow:
     def verdicts(self) -> tuple[Verdict, ...]:
         """How each run stands to the floor."""
         return tuple(verdict_of(run, self.floor) for run in self.runs)
+
+    @property
+    def released_verdicts(self) -> tuple[Verdict, ...]:
+        """How each run stands to the floor by the released flavour, whichever flavour the line shows."""
+        if self.flavour == RELEASED:
+            return self.verdicts
+        return tuple(verdict_of(run, self.released_floor) for run in self.released_runs)
 
     @property
     def is_above_floor(self) -> bool | None:
@@ -109,7 +118,7 @@ def headline_rows(rows: Sequence[MetricRow], run_ids: Sequence[str]) -> list[Hea
             *place,
             metric=last["metric"],
             flavour=flavour,
-            num_samples=last["num_samples"],
+            num_samples=max(row["num_samples"] for row in runs if row is not None),
             runs=runs,
             floor=floors.get(place),
             released_runs=tuple(beside.get(place, {}).get(run_id) for run_id in run_ids),

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ecellm.config import StorageConfig
 from ecellm.dataset.partitions import part_name
-from ecellm.evaluation.answered import Answered, read_answered
+from ecellm.evaluation.answered import Answered, num_rows, read_answered, read_asked
 from ecellm.evaluation.comparisons import compare
 from ecellm.evaluation.floors import floor_rows
 from ecellm.evaluation.intervals import Bootstrap
@@ -56,8 +56,9 @@ def evaluate_shard(
     scores_path = join(output_dir, "scores", "data", part_name(shard["number"]))
     result: dict[str, Any] = {"kind": shard["kind"], "rows": 0, "comparisons": []}
     if shard["kind"] != "comparison" and storage.exists(metrics_path):
-        return result | {"rows": _num_rows(storage, scores_path) if shard["kind"] == "run" else 0}
-    answered = read_answered(storage, shard["predictions"], shard["samples"])
+        return result | {"rows": num_rows(storage, scores_path) if shard["kind"] == "run" else 0}
+    read = read_asked if shard["kind"] == "floors" else read_answered
+    answered = read(storage, shard["predictions"], shard["samples"])
     similarity = read_similarity(storage, output_dir, find_task(shard["task"]))
     if shard["kind"] == "comparison":
         baseline = read_answered(storage, shard["baseline"], shard["samples"])
@@ -127,8 +128,3 @@ def _answers_of(answered: Answered, samples_fingerprint: str) -> Answers:
 def model_name(run: Mapping[str, str | None]) -> str:
     """Return model and adapter as one name."""
     return f"{run['model']} + {run['adapter']}" if run["adapter"] else str(run["model"])
-
-
-def _num_rows(storage: Storage, path: str) -> int:
-    with storage.parquet_file(path) as file:
-        return int(file.metadata.num_rows)

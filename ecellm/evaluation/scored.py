@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from ecellm.evaluation.intervals import Measured
 from ecellm.tasks import RowScore, Sample, Scorer, Task
 from ecellm.tasks.scorer import FloatArray
-from ecellm.tasks.similarity_scorers import SimilarityScorer
+from ecellm.tasks.similarity_scorers import METRIC_NAMES, NOT_COMPUTED, SimilarityScorer
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Scored:
 
     def unavailable(self) -> dict[str, str]:
         """Return the metrics that cannot be given for these rows, each with the reason."""
-        return {name: self.reasons.get(name, why) for name, why in self.scorer.unavailable(self.rows).items()}
+        absent = {name: why for name, why in self.reasons.items() if name in self.scorer.metric_names}
+        return {**self.scorer.unavailable(self.rows), **absent}
 
 
 def score_answers(
@@ -76,9 +77,11 @@ def score_answers(
     scored = []
     for scorer in task.scorers():
         rows = [scorer.score(sample, response) for sample, response in zip(samples, responses, strict=True)]
-        if isinstance(scorer, SimilarityScorer) and similarity is not None:
-            rows = _with_figures(scorer, rows, similarity)
-        scored.append(Scored.of(scorer, rows, None if similarity is None else similarity.reasons))
+        reasons: Mapping[str, str] = {}
+        if isinstance(scorer, SimilarityScorer):
+            reasons = dict.fromkeys(METRIC_NAMES, NOT_COMPUTED) if similarity is None else similarity.reasons
+            rows = rows if similarity is None else _with_figures(scorer, rows, similarity)
+        scored.append(Scored.of(scorer, rows, reasons))
     return scored
 
 

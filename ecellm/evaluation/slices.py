@@ -81,7 +81,12 @@ def _part_slices(scored: Sequence[Scored]) -> list[Sliced]:
     slices = []
     for each in scored:
         if each.scorer.part_name is not None:
-            parts = [(name, part) for row in each.rows for name, part in row.parts.items()]
+            # A name from JSON may hold half a character, which no file can.
+            parts = [
+                (name.encode("utf-8", "replace").decode(), part)
+                for row in each.rows
+                for name, part in row.parts.items()
+            ]
             of_parts = Scored.of(each.scorer, [part for _, part in parts])
             slices.append(Sliced(each.scorer.part_name, [name for name, _ in parts], [of_parts]))
     return slices
@@ -122,14 +127,15 @@ def grouped(values: Sequence[str | None]) -> dict[str, list[int]]:
     """
     counts = Counter(value for value in values if value is not None)
     kept = sorted(counts, key=lambda value: (-counts[value], value))[:_MOST_VALUES]
-    places: dict[str, list[int]] = {value: [] for value in sorted(kept, key=_reading_order)}
+    places: dict[str, list[int]] = {value: [] for value in sorted(kept, key=reading_order)}
     for place, value in enumerate(values):
         if value is not None:
             places.setdefault(value if value in places else OTHER, []).append(place)
     return places
 
 
-def _reading_order(value: str) -> tuple[bool, int, str]:
+def reading_order(value: str) -> tuple[bool, int, str]:
+    """Return the sort key of a slice's value: numbers and ranges by where they begin, then texts."""
     head = value.split("-", 1)[0]
     is_number = head.isascii() and head.isdigit()
     return not is_number, int(head) if is_number else 0, value

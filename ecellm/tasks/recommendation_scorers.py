@@ -56,7 +56,7 @@ class ReleasedRecommendationScorer(_RecommendationScorer):
 class StrictRecommendationScorer(_RecommendationScorer):
     """Counts every row; an answer that `read_letter` cannot read is wrong.
 
-    recall@1 (the paper's HR@1) = hits / rows.
+    recall@1 (the paper's HR@1) = hits / rows. Source: hit rate at 1, as usual for recommendation with one target.
     """
 
     flavour = STRICT

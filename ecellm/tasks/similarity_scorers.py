@@ -70,7 +70,7 @@ class ReleasedSimilarityScorer(SimilarityScorer):
     """Accepts any answer, an empty one too: its figures are what the language models make of it.
 
     Source: the released scorer, which takes the means of BERTScore (English default model) and of BLEURT-20-D12 of the
-    first 300 words. It has no rouge_l.
+    first 300 words. It has no rouge_l; ours stands beside them.
     """
 
     flavour = RELEASED
@@ -85,7 +85,11 @@ class ReleasedSimilarityScorer(SimilarityScorer):
 
 
 class StrictSimilarityScorer(SimilarityScorer):
-    """Counts every row; an empty answer is invalid, and each of its figures is 0 whatever a language model says."""
+    """Counts every row; an empty answer is invalid, and each of its figures is 0 whatever a language model says.
+
+    Or below 0, where BLEURT says so: it has no lower end, and to say nothing must not be better than what it rates
+    worst. Sources: as for the released flavour; the rule for empty answers is ours.
+    """
 
     flavour = STRICT
 
@@ -100,6 +104,8 @@ class StrictSimilarityScorer(SimilarityScorer):
         )
 
     def with_similarity(self, row: RowScore, values: Mapping[str, float]) -> RowScore:
-        """Return the row with its figures; an invalid one keeps its zeros."""
+        """Return the row with its figures; of an invalid one, those below 0."""
         figures = _checked(values)
-        return replace(row, components=figures) if row.is_valid else row
+        if not row.is_valid:
+            figures = {name: min(0.0, figures.get(name) or 0.0) for name in METRIC_NAMES}
+        return replace(row, components=figures)

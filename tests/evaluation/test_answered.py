@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from ecellm.errors import InputError
-from ecellm.evaluation.answered import list_runs, read_answered, read_columns
+from ecellm.evaluation.answered import asked_by_any, list_runs, read_answered, read_asked, read_columns
+from ecellm.schema import PREDICTION_ERRORS
 from ecellm.storage import Storage
 
 TASK = "Sequential_Recommendation"
@@ -71,3 +73,64 @@ def test_an_optional_column_of_one_file_is_null_in_the_others(tmp_path, answered
     assert table.to_pydict() == {"row_index": [0, 2, 4, 1, 3, 5], "category": ["c0", "c2", "c4", None, None, None]}
     with pytest.raises(InputError, match=r"bare.parquet lacks the columns category"):
         read_columns(Storage(), [bare], ["category"])
+
+
+def fail_rows(files, *numbers):
+    """Move rows of a predictions file into the errors beside its data."""
+    (path,) = files
+    table, root = pq.read_table(path), path.split("/data/")[0]
+    is_failed = [number in numbers for number in table["row_index"].to_pylist()]
+    failed = table.filter(pa.array(is_failed)).select(PREDICTION_ERRORS.names[:-1])
+    failed = failed.append_column("reason", pa.array(["it broke"] * failed.num_rows))
+    Storage().write_table(f"{root}/errors/{Path(path).name}", failed.cast(PREDICTION_ERRORS))
+    Storage().write_table(path, table.filter(pa.array([not each for each in is_failed])))
+
+
+def test_a_row_that_failed_is_answered_by_nothing(answered_files):
+    """No run may gain by failing where it is hard."""
+    files, samples = answered_files
+    fail_rows(files, 2, 5)
+    answered = read_answered(Storage(), files, samples)
+    assert list(answered.responses) == ["0", "", "4", "1", "3", ""]
+    assert answered.facts["finish_reason"] == ["stop", "failed", "stop", "stop", "stop", "failed"]
+    assert answered.facts["num_prompt_tokens"] == [1, None, 1, 1, 1, None]
+    assert answered.run_id == "run-run"
+
+
+def test_trivial_baselines_answer_what_any_run_was_asked(rows, answered_files, write_predictions):
+    files, samples = answered_files
+    fail_rows(files, 2)
+    other = write_predictions("other", rows[:2], lambda _row: "A")
+    places = asked_by_any([*list_runs(Storage(), other), {("IND_Diverse_Instruction", TASK): files}])
+    ((place, both),) = places.items()
+    assert place == ("IND_Diverse_Instruction", TASK)
+    assert [sample["row_index"] for sample in read_asked(Storage(), both, samples).samples] == [0, 2, 4, 1, 3, 5]
+    (few,) = list_runs(Storage(), other)[0].values()
+    assert [sample["row_index"] for sample in read_asked(Storage(), few, samples).samples] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("response", pa.array([None, *"ABCDE"]), "column response is null in 1 of 6 rows"),
+        ("response", pa.array([b"\xff", *[b"A"] * 5]), "column response does not hold string"),
+        ("run_id", pa.nulls(6, pa.string()), "column run_id is null in 6 of 6 rows"),
+        ("num_prompt_tokens", pa.array([float("nan")] * 6), "column num_prompt_tokens does not hold int"),
+        ("was_shortened", pa.array(["?"] * 6), "column was_shortened does not hold bool"),
+    ],
+)
+def test_what_a_column_must_not_hold_is_refused(answered_files, column, values, message):
+    files, samples = answered_files
+    table = pq.read_table(files[0])
+    table = table.set_column(table.column_names.index(column), column, values)
+    pq.write_table(table, files[0])
+    with pytest.raises(InputError, match=message):
+        read_answered(Storage(), files, samples)
+
+
+def test_a_sample_that_is_there_twice_is_refused(answered_files):
+    files, samples = answered_files
+    path = samples["test"][0]
+    pq.write_table(pa.concat_tables([pq.read_table(path)] * 2), path)
+    with pytest.raises(InputError, match="hold a sample twice"):
+        read_answered(Storage(), files, samples)

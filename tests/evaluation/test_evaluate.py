@@ -133,7 +133,8 @@ def test_the_summary_shows_before_after_and_floor(config, carry_out):
     line = next(line for line in summary if "Product_Matching" in line)
     assert line.startswith("*")
     assert "0.000 [0.000, 0.000] (30 invalid)  1.000 [1.000, 1.000]  " in line
-    assert summary[-1] == "3 of 3 tasks and settings above the trivial baseline"
+    # Sentiment Analysis has twelve rows a setting, too few to be sure of anything.
+    assert summary[-1] == "1 of 3 tasks and settings above the trivial baseline"
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(config, carry_out):

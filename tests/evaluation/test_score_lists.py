@@ -9,6 +9,7 @@ import pytest
 
 from ecellm.errors import InputError
 from ecellm.evaluation import Figure, score, score_lists
+from ecellm.tasks.similarity_scorers import NOT_COMPUTED
 
 IND, OOD = "IND_Diverse_Instruction", "OOD_Diverse_Instruction"
 
@@ -97,3 +98,8 @@ def test_importing_needs_neither_ray_nor_models():
     code = f"import sys, ecellm.evaluation; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_figure_that_is_not_computed_is_absent_even_if_nothing_was_answered():
+    figures = score("AG", IND, ["", ""], ["It is blue.", "It is red."])
+    assert {(figure.value, figure.reason) for figure in figures} == {(None, NOT_COMPUTED)}

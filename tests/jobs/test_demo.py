@@ -83,7 +83,7 @@ def test_a_query_of_the_cookbook_runs_locally_and_over_s3(query, short_demo, dem
 def test_the_cookbook_says_what_is_true(short_demo):
     """Its figures, worked out by pandas."""
     run = short_demo[0] / "run"
-    leaderboard, gaps, slices, agreement, costs = (
+    leaderboard, gaps, slices, agreement, costs, beside = (
         duckdb.sql(query.replace("demo-output/run", str(run))).df() for query in COOKBOOK
     )
     scores = pd.read_parquet(run / "scores" / "scores" / "data")
@@ -92,6 +92,7 @@ def test_the_cookbook_says_what_is_true(short_demo):
     assert {"IND", "OOD"} <= set(gaps.columns)
     assert slices["answers"].sum() <= len(correct)
     assert agreement["n"].sum() == len(correct) / 2
+    assert len(beside)
     by_run = correct.groupby("run_id")["value"].sum()
     assert dict(zip(costs["run_id"], costs["num_correct"], strict=True)) == by_run.to_dict()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ecellm.evaluation.answered import PredictionPlace
 from ecellm.evaluation.headline import setting_label
 from ecellm.evaluation.report.scan import UNREADABLE_LABEL, Confusion, RunScan, confusion_of
+from ecellm.evaluation.report.unreadable import NO_ANSWER
 
 _MOST_EXAMPLE_CHARACTERS = 240
 _HEAT_STEPS = 10
@@ -33,7 +34,10 @@ class ConfusionView:
 
 @dataclass(frozen=True)
 class FailureLine:
-    """Answers of one run in one place that could not be read for one reason; `query` shows them among the samples."""
+    """Answers of one run in one place that could not be read for one reason; `query` shows them among the samples.
+
+    It is empty for rows that failed: they have no answer to be shown.
+    """
 
     place: str
     label: str
@@ -90,7 +94,7 @@ def failure_lines(scans: Scans, labels: Sequence[str]) -> list[FailureLine]:
                     failure.num_answers,
                     f"{failure.num_answers / scan.num_answers:.1%}",
                     tuple(_example(text) for text in failure.examples if text),
-                    query | {"verdict": f"{UNREADABLE_LABEL}: {failure.kind}"},
+                    {} if failure.kind == NO_ANSWER else query | {"verdict": f"{UNREADABLE_LABEL}: {failure.kind}"},
                 )
                 lines.append(line)
     return lines

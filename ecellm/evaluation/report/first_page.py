@@ -1,7 +1,7 @@
 """The report's first page as plain values for its template: statement and headline table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ecellm.evaluation.headline import (
     HeadlineRow,
@@ -13,7 +13,10 @@ from ecellm.evaluation.headline import (
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.report.plots import PlotText, Point, Series, lines_plot
 from ecellm.evaluation.report.standings import DOMAINS, Standing, best_standing, domain_of, main_rows, standings
-from ecellm.tasks import find_task
+from ecellm.tasks import RELEASED, find_task
+from ecellm.tasks.binary_answers import BinaryTask
+from ecellm.tasks.option_letters import LetterTask
+from ecellm.tasks.sequential_recommendation import RecommendationTask
 
 VERDICT_TEXTS: Mapping[Verdict, str] = {
     Verdict.ABOVE: "above the trivial answer",
@@ -22,6 +25,9 @@ VERDICT_TEXTS: Mapping[Verdict, str] = {
     Verdict.UNKNOWN: "",
 }
 _MARKS = {Verdict.ABOVE: "▲", Verdict.UNCLEAR: "◇", Verdict.BELOW: "▼", Verdict.UNKNOWN: ""}
+_NO_FIGURE = "n/a"
+NOTHING_READ = "no readable answer"
+_NO_METRIC = "none"  # in the metrics table, where no scorer knows the task
 _DOMAIN_TITLES = {"IND": "In domain", "OOD": "Out of domain"}
 
 
@@ -31,12 +37,13 @@ class Cell:
 
     Attributes:
         value: the figure, or why there is none in a word.
-        interval: its 95 % interval, or nothing.
+        interval: its 95 % interval, or why there is no figure, or nothing.
         released: the released scorer's figure; empty where that one is shown first.
         verdict: how it stands to the best trivial answer, as a CSS class.
         mark: the same as a sign.
         verdict_text: the same in words.
-        num_invalid: answers that could not be read.
+        num_invalid: answers (rankings: parts of answers) that could not be read.
+        rows: of how many rows it is, where another run answered more.
     """
 
     value: str
@@ -46,14 +53,16 @@ class Cell:
     mark: str = ""
     verdict_text: str = ""
     num_invalid: int = 0
+    rows: str = ""
 
 
 def cell_of(shown: MetricRow | None, released: MetricRow | None, verdict: Verdict = Verdict.UNKNOWN) -> Cell:
     """Return the cell of a figure in both flavours; `released` is None where it is the one shown, or not there."""
+    beside = "" if released is None or released["value"] is None else format_value(released)
     return Cell(
-        format_value(shown),
-        format_interval(shown),
-        "" if released is None or released["value"] is None else format_value(released),
+        _NO_FIGURE if leaves_out_all(shown) else format_value(shown),
+        NOTHING_READ if leaves_out_all(shown) else format_interval(shown),
+        f"{_NO_FIGURE}: {NOTHING_READ}" if leaves_out_all(released) else beside,
         "" if verdict is Verdict.UNKNOWN else verdict.value,
         _MARKS[verdict],
         VERDICT_TEXTS[verdict],
@@ -61,9 +70,30 @@ def cell_of(shown: MetricRow | None, released: MetricRow | None, verdict: Verdic
     )
 
 
+def leaves_out_all(row: MetricRow | None) -> bool:
+    """Return whether the released scorer left every answer out: its figure, a 0, is then of nothing."""
+    if row is None or row["flavour"] != RELEASED or row["value"] is None:
+        return False
+    is_closed = isinstance(find_task(row["task"]), BinaryTask | LetterTask | RecommendationTask)
+    return is_closed and row["num_invalid"] >= row["num_samples"]
+
+
+def metric_title(metric: str) -> str:
+    """Return a metric's name, or that there is none."""
+    return "no scorer" if metric == _NO_METRIC else metric
+
+
+def verdict_cell(value: str, of_run: MetricRow | None, verdict: Verdict) -> Cell:
+    """Return the cell of a bare figure with the verdict on the run's figure over all its rows."""
+    if leaves_out_all(of_run):
+        return cell_of(of_run, None, verdict)
+    name = "" if verdict is Verdict.UNKNOWN else verdict.value
+    return Cell(value, verdict=name, mark=_MARKS[verdict], verdict_text=VERDICT_TEXTS[verdict])
+
+
 @dataclass(frozen=True)
 class HeadlineLine:
-    """One line of the headline table."""
+    """One line of the headline table; `unreadable` names what the cells' `num_invalid` counts."""
 
     task: str
     anchor: str
@@ -73,6 +103,7 @@ class HeadlineLine:
     cells: tuple[Cell, ...]
     floor: Cell
     floor_name: str
+    unreadable: str
 
 
 @dataclass(frozen=True)
@@ -125,13 +156,27 @@ def _line(row: HeadlineRow, anchor: str) -> HeadlineLine:
     return HeadlineLine(
         task_title(row.task),
         anchor,
-        row.metric,
+        metric_title(row.metric),
         place_label(row.setting, row.split),
         row.num_samples,
-        tuple(cell_of(run, released, verdict) for run, released, verdict in both),
+        tuple(
+            replace(cell_of(run, released, verdict), rows=_rows_text(run, row.num_samples))
+            for run, released, verdict in both
+        ),
         cell_of(row.floor, row.released_floor),
         row.floor["model"] if row.floor else "",
+        unreadable_name(row.task),
     )
+
+
+def _rows_text(run: MetricRow | None, most: int) -> str:
+    return "" if run is None or run["num_samples"] == most else f"{run['num_samples']:,} of {most:,} rows"
+
+
+def unreadable_name(task: str) -> str:
+    """Return what the scorer counts as unreadable: answers, or parts of them where an answer is a ranking."""
+    known = find_task(task)
+    return "unreadable parts" if known is not None and known.ranks_choices else "unreadable"
 
 
 @dataclass(frozen=True)
@@ -153,8 +198,10 @@ class Statement:
     """What the first page says before any table.
 
     Attributes:
-        best: short name of the best run.
+        title: what the run below is: the one with the highest mean, or just the one that is shown.
+        best: short name of the run that the page is about.
         number: its column.
+        note: by what it was chosen, and which run comes next.
         num_above: tasks, counted by domain, in which it stands above the trivial answer.
         num_compared: of how many.
         counts: the same for each domain in words.
@@ -165,8 +212,10 @@ class Statement:
         lines: all runs.
     """
 
+    title: str
     best: str
     number: int
+    note: str
     num_above: int
     num_compared: int
     counts: tuple[str, ...]
@@ -186,8 +235,10 @@ def statement_of(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> Statemen
         for verdict in (Verdict.BELOW, Verdict.UNCLEAR)
     }
     return Statement(
+        "Highest mean" if len(found) > 1 and best.mean is not None else "Run",
         labels[best.number],
         best.number,
+        _ranking(found, best, labels),
         best.num_above,
         best.num_compared,
         _counts(best),
@@ -196,8 +247,31 @@ def statement_of(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> Statemen
         f"{_mean(best.ood)} out of domain",
         by_verdict[Verdict.BELOW],
         by_verdict[Verdict.UNCLEAR],
-        tuple(_standing_line(each, labels[each.number], is_best=each is best) for each in found),
+        tuple(
+            _standing_line(each, labels[each.number], is_best=each is best and best.mean is not None) for each in found
+        ),
     )
+
+
+def _ranking(found: Sequence[Standing], best: Standing, labels: Sequence[str]) -> str:
+    """Return why the page is about this run."""
+    if len(found) == 1:
+        return "the only one"
+    if best.mean is None:
+        return "not comparable: the runs have no task with the same number of rows in common; the last run is shown"
+    means = {each.number: each.mean for each in found if each is not best and each.mean is not None}
+    if not means:
+        return f"{_mean(best.mean)} over {_lines(best)}; no other run has figures"
+    next_best = max(means, key=lambda number: means[number])
+    others = f"next is {labels[next_best]} with {_mean(means[next_best])}"
+    if tied := [labels[number] for number, mean in means.items() if mean == best.mean]:
+        others = f"tied with {', '.join(tied)}"
+    return f"{_mean(best.mean)} over {_lines(best)}; {others}"
+
+
+def _lines(standing: Standing) -> str:
+    left_out = f" ({standing.num_left_out} left out: not the same rows)" if standing.num_left_out else ""
+    return f"{standing.num_lines} line{'s' if standing.num_lines != 1 else ''}{left_out}"
 
 
 def _counts(standing: Standing) -> tuple[str, ...]:

@@ -14,21 +14,24 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ecellm.evaluation.headline import HeadlineRow, headline_rows, setting_label, shown_flavour
+from ecellm.evaluation.headline import MIN_CLEAR_ROWS, HeadlineRow, headline_rows, setting_label, shown_flavour
 from ecellm.evaluation.metric_rows import MetricRow
+from ecellm.evaluation.report.about import About
 from ecellm.evaluation.report.answers import Scans
 from ecellm.evaluation.report.comparisons import comparison_pairs
 from ecellm.evaluation.report.first_page import (
     headline_groups,
     headline_plots,
+    metric_title,
     statement_of,
     task_title,
 )
 from ecellm.evaluation.report.paper import Comparability, paper_table
 from ecellm.evaluation.report.runs import Cost, RunInfo
 from ecellm.evaluation.report.samples import SampleBlock, pack
-from ecellm.evaluation.report.scan import UNREADABLE_LABEL
+from ecellm.evaluation.report.scan import LEAST_ORDER, UNREADABLE_LABEL
 from ecellm.evaluation.report.tasks import TaskView, task_view
+from ecellm.evaluation.report.unreadable import NO_ANSWER
 from ecellm.inference.progress import rate_text
 from ecellm.loss_curve import LossCurve, draw_loss
 from ecellm.svg_plots import NUM_RUN_COLOURS, palette_css
@@ -49,6 +52,7 @@ class ReportData:
         scans: what was read of single answers, by (setting, task) and run.
         blocks: packed samples.
         num_answers: all answers, those that the blocks leave out included.
+        about: what the evaluation itself was.
         comparability: tells whether a figure may be compared with the paper's.
     """
 
@@ -60,6 +64,7 @@ class ReportData:
     scans: Scans
     blocks: Sequence[SampleBlock]
     num_answers: int
+    about: About
     comparability: Comparability
 
 
@@ -67,7 +72,7 @@ def render(data: ReportData) -> str:
     """Return the page."""
     lines = headline_rows(data.rows, [run.run_id for run in data.runs])
     labels = {run.run_id: run.label for run in data.runs}
-    anchors = _anchors(lines)
+    anchors = task_anchors(lines)
     statement = statement_of(lines, list(labels.values()))
     flavour = shown_flavour(data.rows)
     environment = _environment()
@@ -76,6 +81,8 @@ def render(data: ReportData) -> str:
         runs=data.runs,
         num_colours=NUM_RUN_COLOURS,
         has_released=flavour != RELEASED,
+        has_intervals=has_intervals(data.rows),
+        min_clear_rows=MIN_CLEAR_ROWS,
         statement=statement,
         headline=headline_groups(lines, anchors),
         headline_plots=headline_plots(lines, list(labels.values())),
@@ -83,17 +90,27 @@ def render(data: ReportData) -> str:
         absent=_absent(data.rows),
         tasks=list(_task_views(data, lines, anchors, labels, statement.number)),
         unreadable_label=UNREADABLE_LABEL,
-        comparisons=comparison_pairs(data.comparisons, labels, anchors, flavour),
+        comparisons=comparison_pairs(
+            data.comparisons, lines, labels, anchors, flavour, num_resamples=data.about.num_resamples
+        ),
         curves=[
             {"plot": draw_loss(curve, name=f"loss-{number}"), "facts": curve.facts()}
             for number, curve in enumerate(data.curves)
         ],
+        about=data.about,
+        least_order=LEAST_ORDER,
         costs=data.costs,
         num_answers=data.num_answers,
         num_shown=sum(block.num_answers for block in data.blocks),
         blocks=[{"name": _block_name(number), "packed": block.packed} for number, block in enumerate(data.blocks)],
         samples_index=_samples_index(data, statement.number),
     )
+
+
+def has_intervals(rows: Sequence[MetricRow]) -> bool:
+    """Return whether figures have intervals; where there are no figures, nothing is missing."""
+    known = [row for row in rows if row["value"] is not None]
+    return not known or any(row["ci_low"] is not None for row in known)
 
 
 def _environment() -> Environment:
@@ -106,6 +123,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["amount"] = _amount
+    environment.filters["metric_title"] = metric_title
     return environment
 
 
@@ -141,12 +159,16 @@ def _hash(code: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
-def _anchors(lines: Sequence[HeadlineRow]) -> dict[str, str]:
-    """Return the id of each task's section; a name of the user's own is numbered, for it may hold anything."""
-    anchors = {}
+def task_anchors(lines: Sequence[HeadlineRow]) -> dict[str, str]:
+    """Return the id of each task's section.
+
+    A name of the user's own is numbered, for it may hold anything, and so is another name of a task that is there.
+    """
+    anchors: dict[str, str] = {}
     for number, task in enumerate(dict.fromkeys(line.task for line in lines)):
         known = find_task(task)
-        anchors[task] = f"task-{number}" if known is None else f"task-{known.short_name.lower()}"
+        anchor = f"task-{number}" if known is None else f"task-{known.short_name.lower()}"
+        anchors[task] = f"task-{number}" if anchor in anchors.values() else anchor
     return anchors
 
 
@@ -156,7 +178,7 @@ def _task_views(
     for task, anchor in anchors.items():
         own = [line for line in lines if line.task == task]
         rows = [row for row in data.rows if row["task"] == task]
-        yield task_view(anchor, own, rows, data.scans, labels=labels, best_run=best)
+        yield task_view(anchor, own, rows, data.scans, data.comparability, labels=labels, best_run=best)
 
 
 def _absent(rows: Sequence[MetricRow]) -> list[dict[str, str]]:
@@ -166,7 +188,7 @@ def _absent(rows: Sequence[MetricRow]) -> list[dict[str, str]]:
         if row["reason"] is not None and row["role"] == "ours" and row["slice_name"] is None:
             metrics_of.setdefault((row["task"], row["reason"]), {})[row["metric"]] = None
     return [
-        {"task": task_title(task), "metrics": ", ".join(metrics), "reason": reason}
+        {"task": task_title(task), "metrics": ", ".join(map(metric_title, metrics)), "reason": reason}
         for (task, reason), metrics in metrics_of.items()
     ]
 
@@ -187,5 +209,6 @@ def _samples_index(data: ReportData, main_run: int) -> str:
         for number, block in enumerate(data.blocks)
     ]
     failures = {failure.kind for by_run in data.scans.values() for scan in by_run.values() for failure in scan.failures}
+    failures.discard(NO_ANSWER)
     runs = [{"label": run.label} for run in data.runs]
     return pack({"runs": runs, "main": main_run, "places": places, "failures": sorted(failures)})

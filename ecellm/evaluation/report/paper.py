@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ecellm.evaluation.headline import HeadlineRow, format_value, place_label
+from ecellm.evaluation.headline import HeadlineRow, Verdict, format_value, place_label
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.published import PublishedModel, reference_models
-from ecellm.evaluation.report.first_page import signed, task_title
+from ecellm.evaluation.report.first_page import Cell, cell_of, leaves_out_all, signed, task_title
 from ecellm.tasks import RELEASED
 
 _TASK_SPECIFIC = "best task-specific"
@@ -22,7 +22,8 @@ class PaperCell:
         model: which model, where the column holds different ones.
         value: its figure.
         difference: ours minus it; empty where the two must not be compared.
-        verdict: `above` where ours is higher, `below` where it is lower, as a CSS class.
+        verdict: `above` where ours is higher, `below` where it is lower, as a CSS class; being higher is nothing to
+            praise where ours is no better than a trivial answer.
         is_below_floor: whether the best trivial answer is as good as the paper's figure.
     """
 
@@ -41,7 +42,7 @@ class PaperLine:
     anchor: str
     place: str
     metric: str
-    value: str
+    ours: Cell
     floor: str
     cells: tuple[PaperCell | None, ...]
     is_comparable: bool
@@ -87,16 +88,17 @@ def paper_table(
             floor = row.floor if row.flavour == RELEASED else row.released_floor
             reason, remarks = comparability(ours)
             numbers = [notes.setdefault(note, len(notes) + 1) for note in ([reason] if reason else remarks)]
-            value = ours["value"] if reason is None else None
+            value = ours["value"] if reason is None and not leaves_out_all(ours) else None
+            verdict = row.released_verdicts[number]
             lowest = floor["value"] if floor is not None and reason is None else None
             line = PaperLine(
                 task_title(row.task),
                 anchors[row.task],
                 place_label(row.setting, row.split),
                 row.metric,
-                format_value(ours),
+                cell_of(ours, None, verdict),
                 format_value(floor),
-                _paper_cells(models[row.place], columns, value, lowest),
+                _paper_cells(models[row.place], columns, value, lowest, can_praise=verdict is not Verdict.BELOW),
                 reason is None,
                 tuple(numbers),
             )
@@ -105,18 +107,27 @@ def paper_table(
 
 
 def _paper_cells(
-    models: Sequence[PublishedModel], columns: Sequence[str], ours: float | None, floor: float | None
+    models: Sequence[PublishedModel],
+    columns: Sequence[str],
+    ours: float | None,
+    floor: float | None,
+    *,
+    can_praise: bool,
 ) -> tuple[PaperCell | None, ...]:
     of_column = {_TASK_SPECIFIC if model.is_task_specific else model.label: model for model in models}
-    return tuple(None if name not in of_column else _paper_cell(of_column[name], ours, floor) for name in columns)
+    return tuple(
+        None if name not in of_column else _paper_cell(of_column[name], ours, floor, can_praise=can_praise)
+        for name in columns
+    )
 
 
-def _paper_cell(model: PublishedModel, ours: float | None, floor: float | None) -> PaperCell:
+def _paper_cell(model: PublishedModel, ours: float | None, floor: float | None, *, can_praise: bool) -> PaperCell:
     difference = None if ours is None else ours - model.value
+    verdict = "" if not difference else "above" if difference > 0 else "below"
     return PaperCell(
         model.label if model.is_task_specific else "",
         f"{model.value:.3f}",
         "" if difference is None else signed(difference),
-        "" if difference is None else "above" if difference > 0 else "below" if difference < 0 else "",
+        verdict if can_praise or verdict == "below" else "",
         floor is not None and model.value <= floor,
     )

@@ -9,6 +9,7 @@ from ecellm.svg_plots import COLOURS, draw, run_colour
 from ecellm.visible_text import short_text
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -103,21 +104,22 @@ def _paint_lines(
     axes.set_ylabel(text.places)
     axes.grid(axis="x")
     step = 0.8 / max(len(series), 1)
+    entries: list[tuple[Artist, str]] = []
     for place, each in enumerate(series):
         shift = (place - (len(series) - 1) / 2) * step
         known = [(line + shift, point) for line, point in enumerate(each.points) if point is not None]
-        _paint_points(axes, each, [(point.value, line) for line, point in known])
+        entries.append((_paint_points(axes, each, [(point.value, line) for line, point in known]), each.label))
         ends = [point for _, point in known]
         lines = [line for line, _ in known]
         axes.hlines(lines, [p.low for p in ends], [p.high for p in ends], colors=_colour(each), linewidth=2)
     there = [(line, value) for line, value in enumerate(floors) if value is not None]
     if there:
         where = [value for _, value in there], [line - 0.46 for line, _ in there], [line + 0.46 for line, _ in there]
-        axes.vlines(*where, colors=COLOURS["ink"], linewidth=1.8, label=_FLOOR)
+        entries.append((axes.vlines(*where, colors=COLOURS["ink"], linewidth=1.8), _FLOOR))
     axes.set_yticks(range(len(labels)), [short_text(label, _MOST_LABEL) for label in labels])
     axes.set_ylim(len(labels) - 0.45, -0.55)
     _limit(axes.set_xlim, [value for _, value in there], series)
-    _legend(figure, axes)
+    _legend(figure, entries)
 
 
 def _paint_profile(figure: "Figure", text: PlotText, labels: Sequence[str], series: Sequence[Series]) -> None:
@@ -126,12 +128,13 @@ def _paint_profile(figure: "Figure", text: PlotText, labels: Sequence[str], seri
     axes.set_xlabel(text.places)
     axes.grid(axis="y")
     step = (0.36 if len(labels) <= _FEW_PLACES else 0.5) / max(len(series), 1)
+    entries: list[tuple[Artist, str]] = []
     for number, each in enumerate(series):
         shift = (number - (len(series) - 1) / 2) * step
         known = [(place + shift, point) for place, point in enumerate(each.points) if point is not None]
         places, values = [place for place, _ in known], [point.value for _, point in known]
         axes.plot(places, values, color=_colour(each), linewidth=1, alpha=0.6)
-        _paint_points(axes, each, list(zip(places, values, strict=True)))
+        entries.append((_paint_points(axes, each, list(zip(places, values, strict=True))), each.label))
         ends = [point.low for _, point in known], [point.high for _, point in known]
         alpha = 1.0 if len(labels) <= _FEW_PLACES else 0.45
         axes.vlines(places, *ends, colors=_colour(each), linewidth=1.6, alpha=alpha)
@@ -142,7 +145,7 @@ def _paint_profile(figure: "Figure", text: PlotText, labels: Sequence[str], seri
     )
     axes.set_xlim(-0.5, len(labels) - 0.5)
     _limit(axes.set_ylim, [], series)
-    _legend(figure, axes)
+    _legend(figure, entries)
 
 
 def _axes(figure: "Figure") -> "Axes":
@@ -155,10 +158,11 @@ def _colour(series: Series) -> str:
     return COLOURS[run_colour(series.number)]
 
 
-def _paint_points(axes: "Axes", series: Series, places: Sequence[tuple[float, float]]) -> None:
-    marker, label = _MARKERS[series.number % len(_MARKERS)], short_text(series.label, _MOST_LABEL)
+def _paint_points(axes: "Axes", series: Series, places: Sequence[tuple[float, float]]) -> "Artist":
+    # Colours come again from the seventh run on: it is given another marker than the first.
+    marker = _MARKERS[(series.number + series.number // len(_MARKERS)) % len(_MARKERS)]
     across, along = ([pair[side] for pair in places] for side in (0, 1))
-    axes.plot(across, along, marker, color=_colour(series), markersize=5.5, label=label, zorder=3)
+    return axes.plot(across, along, marker, color=_colour(series), markersize=5.5, zorder=3)[0]
 
 
 def _limit(set_limits: object, others: Sequence[float], series: Sequence[Series]) -> None:
@@ -170,8 +174,14 @@ def _limit(set_limits: object, others: Sequence[float], series: Sequence[Series]
     set_limits(min(-0.02, low * 1.1), max(1.02, high * 1.05))
 
 
-def _legend(figure: "Figure", axes: "Axes") -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2, handlelength=1.4)
+def _legend(figure: "Figure", entries: Sequence[tuple["Artist", str]]) -> None:
+    """Write the legend from entries of its own: an artist's label that begins with `_` would be left out.
+
+    Names are cut in the middle, since runs of a sweep differ at the end.
+    """
+    artists = [artist for artist, _ in entries]
+    labels = [short_text(label, _MOST_LABEL, keep_end=_MOST_LABEL // 2) for _, label in entries]
+    figure.legend(artists, labels, loc="outside lower left", ncols=2, handlelength=1.4)
 
 
 def difference_plot(

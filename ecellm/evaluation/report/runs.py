@@ -1,15 +1,18 @@
 """What is known of the runs besides their figures: what made them, how fast, at which cost."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ecellm.evaluation.answered import PredictionPlace, RunFiles, list_runs, read_columns
+from ecellm.evaluation.answered import PredictionPlace, RunFiles, list_runs, num_rows, read_columns
 from ecellm.evaluation.score_shard import model_name
 from ecellm.fingerprint import MANIFEST_NAME
 from ecellm.storage import Storage, join
 
 _RUN_COLUMNS = ("run_id", "model", "adapter", "engine", "decoding")
+_MOST_REASONS = 3
+_MOST_REASON_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,12 @@ class RunInfo:
 
     Attributes:
         label: its short name in the tables.
-        run_id: as in the metrics table.
+        run_id: as in the metrics table; of a run without answers, which has none, words that no other run has.
         model: model and adapter.
         engine: what ran it.
         decoding: how answers were drawn.
         num_rows: samples answered, in all tasks.
-        num_errors: samples that failed and have no answer.
+        reasons: why samples failed and have no answer, with their numbers.
         directory: number of the predictions directory that holds it.
         files: its predictions by (setting, task).
     """
@@ -34,9 +37,38 @@ class RunInfo:
     engine: str
     decoding: str
     num_rows: int
-    num_errors: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
     directory: int = 0
     files: RunFiles = field(default_factory=dict)
+
+    @property
+    def short_model(self) -> str:
+        """Model and adapter without the directories that hold them."""
+        return " + ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in self.model.split(" + "))
+
+    @property
+    def num_errors(self) -> int:
+        """How many samples failed and have no answer."""
+        return sum(self.reasons.values())
+
+    @property
+    def failure(self) -> str:
+        """What is to be said of samples without an answer; empty where there are none."""
+        failed = f"{self.num_errors:,} rows failed"
+        if not self.num_rows:
+            return f"{self.label} has no answers and no figures; {failed}"
+        share = self.num_errors / (self.num_errors + self.num_rows)
+        return f"{self.label}: {failed} and have no answer, {share:.1%} of its rows" if self.num_errors else ""
+
+    @property
+    def top_reasons(self) -> list[str]:
+        """Why most of them failed."""
+        top = Counter(self.reasons).most_common(_MOST_REASONS)
+        return [f"{_shortened(reason)} ({number:,})" for reason, number in top]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_REASON_CHARACTERS else f"{text[:_MOST_REASON_CHARACTERS]}…"
 
 
 def describe_runs(storage: Storage, directories: Sequence[str]) -> list[RunInfo]:
@@ -48,14 +80,15 @@ def describe_runs(storage: Storage, directories: Sequence[str]) -> list[RunInfo]
         adapters = short_names([str(row["adapter"]) for _, row in found]) if len(found) > 1 else [None]
         for (files, row), adapter in zip(found, adapters, strict=True):
             paths = [path for own in files.values() for path in own]
+            reasons = sum((errors.get(path.rsplit("/", 1)[-1], Counter()) for path in paths), Counter[str]())
             run = RunInfo(
                 label=f"{label} ({adapter})" if adapter else label,
-                run_id=str(row["run_id"]),
+                run_id=str(row["run_id"]) or f"{label} has no answers",
                 model=model_name(row),
                 engine=str(row["engine"]),
                 decoding=str(row["decoding"]),
                 num_rows=sum(num_rows(storage, path) for path in paths),
-                num_errors=sum(errors.get(path.rsplit("/", 1)[-1], 0) for path in paths),
+                reasons=reasons,
                 directory=directory,
                 files=files,
             )
@@ -63,16 +96,17 @@ def describe_runs(storage: Storage, directories: Sequence[str]) -> list[RunInfo]
     return runs
 
 
-def num_rows(storage: Storage, path: str) -> int:
-    """Return the number of rows of a Parquet file, of which only the end is read."""
-    with storage.parquet_file(path) as file:
-        return int(file.metadata.num_rows)
-
-
-def _errors_by_part(storage: Storage, directory: str) -> dict[str, int]:
-    """Return how many rows of each part failed, by the part's file name."""
+def _errors_by_part(storage: Storage, directory: str) -> dict[str, Counter[str]]:
+    """Return why rows of each part failed, by the part's file name."""
     paths = storage.list_files(join(directory, "errors"), ".parquet")
-    return {path.rsplit("/", 1)[-1]: num_rows(storage, path) for path in paths}
+    return {path.rsplit("/", 1)[-1]: _reasons(storage, path) for path in paths}
+
+
+def _reasons(storage: Storage, path: str) -> Counter[str]:
+    with storage.parquet_file(path) as file:
+        if "reason" not in file.schema_arrow.names:
+            return Counter({"no reason given": file.metadata.num_rows})
+        return Counter(str(reason) for reason in file.read(columns=["reason"])["reason"].to_pylist())
 
 
 def _first_row(storage: Storage, files_of: RunFiles) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The samples that the report shows one by one: which ones, and how they are packed into the page.
 
-The page holds at most `MAX_ANSWERS` answers. Where there are more, each (setting, task) gives its share, half of it the
+The page holds some `MAX_ANSWERS` answers. Where there are more, each (setting, task) gives its share, half of it the
 worst samples and half evenly spread over the rest. A sample's texts are packed once, whichever runs answered it, and
 texts that repeat (instructions, options) once for a block. A block is JSON, gzip, base64: nothing in it can end the
 element that holds it, and the browser unpacks it when it is first looked at.
@@ -88,7 +88,9 @@ def choose_samples(
     best = Judged(Judgement.UNJUDGED, 2.0)  # of an answer that is not there
     ranking = sorted(scans, key=lambda run: run != main_run)
     badness = {sample_id: tuple(scans[run].judged.get(sample_id, best).score for run in ranking) for sample_id in order}
-    return choose(sorted(order, key=lambda key: order[key]), badness, most_answers // len(place.predictions))
+    # As many samples as hold that many answers on average: not every run has answered all of them.
+    most = len(order) * most_answers // max(1, place.num_answers)
+    return choose(sorted(order, key=lambda key: order[key]), badness, most)
 
 
 def make_block(storage: Storage, place: PlaceFiles, scans: Mapping[int, RunScan], chosen: Sequence[str]) -> SampleBlock:
@@ -129,13 +131,14 @@ def _run_columns(
 ) -> dict[str, list[Any]]:
     """Return what one run answered; None for samples that it did not."""
     at = {sample_id: number for number, sample_id in enumerate(chosen)}
-    names = ("answer", "finish", "tokens", "verdict", "why", "score", "parsed", "values")
+    names = ("answer", "finish", "shortened", "tokens", "verdict", "why", "score", "parsed", "values")
     columns: dict[str, list[Any]] = {name: [None] * len(chosen) for name in names}
     for row in read_answers(storage, place.predictions[run]):
         if (number := at.get(row["sample_id"])) is not None:
             judged = scan.judged.get(row["sample_id"], Judged(Judgement.UNJUDGED, 0.0))
             columns["answer"][number] = cut(row["response"] or "")
             columns["finish"][number] = row["finish_reason"]
+            columns["shortened"][number] = row["was_shortened"] or None
             columns["tokens"][number] = [row["num_prompt_tokens"], row["num_completion_tokens"]]
             columns["verdict"][number] = judged.judgement.value
             columns["why"][number] = scan.why.get(row["sample_id"])

@@ -12,12 +12,13 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from ecellm.evaluation.report.runs import PlaceFiles
-from ecellm.evaluation.report.unreadable import kind_of
+from ecellm.evaluation.report.unreadable import NO_ANSWER, kind_of
 from ecellm.storage import Storage
 
 _SCORE_COLUMNS = ("sample_id", "flavour", "parsed", "is_valid", "reference", "component", "value")
 _BATCH_ROWS = 4096
 _NEARLY_ONE = 1 - 1e-5  # the released NDCG of a perfect order is a little below 1
+LEAST_ORDER = 0.05  # of a ranking's NDCG: below it nothing that matters stands near the top
 _MOST_LABELS = 24
 _MOST_EXAMPLES = 3
 _OTHER = "(other)"
@@ -65,10 +66,16 @@ def judge(group: ScoreGroup) -> Judged:
     if "num_gold" in values:
         return _judge_share(*(values.get(name) or 0.0 for name in ("hits", "num_predicted", "num_gold")))
     if values.get("ndcg") is not None:
-        score = float(values["ndcg"] or 0.0)
-        return Judged(Judgement.RIGHT if score >= _NEARLY_ONE else Judgement.PARTLY, score)
+        return _judge_order(float(values["ndcg"] or 0.0))
     score = next((value for name in _FREE_TEXT_FIGURES if (value := values.get(name)) is not None), 0.0)
     return Judged(Judgement.UNJUDGED, float(score))
+
+
+def _judge_order(ndcg: float) -> Judged:
+    """Judge a ranking."""
+    if ndcg >= _NEARLY_ONE:
+        return Judged(Judgement.RIGHT, ndcg)
+    return Judged(Judgement.PARTLY if ndcg >= LEAST_ORDER else Judgement.WRONG, ndcg)
 
 
 def _judge_share(hits: float, num_predicted: float, num_gold: float) -> Judged:
@@ -114,7 +121,7 @@ class RunScan:
     Attributes:
         judged: by sample_id, in the flavour that is shown.
         why: the kind of failure of each answer that could not be read.
-        num_answers: all answers.
+        num_answers: all answers, those of rows that failed included: they are scored as empty ones.
         confusion: counts by (reference, answer); the answer is None where it could not be read. Empty where answers
             are open.
         failures: what could not be read, most frequent first.
@@ -162,7 +169,11 @@ def scan_run(storage: Storage, place: PlaceFiles, run: int, flavour: str) -> Run
             scan.why[row["sample_id"]] = kind
             if len(own := examples.setdefault(kind, [])) < _MOST_EXAMPLES and row["response"] not in own:
                 own.append(row["response"] or "")
-    scan.failures = tuple(Failure(kind, number, tuple(examples[kind])) for kind, number in kinds.most_common())
+    scan.num_answers = max(scan.num_answers, len(scan.judged))
+    kinds[NO_ANSWER] = sum(judged.judgement is Judgement.UNREADABLE for judged in scan.judged.values()) - len(scan.why)
+    scan.failures = tuple(
+        Failure(kind, number, tuple(examples.get(kind, ()))) for kind, number in kinds.most_common() if number
+    )
     return scan
 
 
@@ -172,6 +183,7 @@ _ANSWER_COLUMNS = (
     "row_index",
     "response",
     "finish_reason",
+    "was_shortened",
     "num_prompt_tokens",
     "num_completion_tokens",
 )

@@ -7,6 +7,7 @@ from ecellm.evaluation.headline import HeadlineRow, place_label
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.report.first_page import Cell, cell_of, point_of
 from ecellm.evaluation.report.plots import PlotText, Series, lines_plot, profile_plot
+from ecellm.evaluation.slices import reading_order
 from ecellm.tasks import RELEASED
 
 _MOST_PLOTTED = 20
@@ -71,7 +72,7 @@ _SLICES: Mapping[str, _Slice] = {
     "prompt_tokens": _Slice(
         "By length of the prompt",
         "tokens of the prompt",
-        "A quarter of the rows each. Every run counts with its own tokenizer: runs of other models have other limits.",
+        "About a quarter of the rows each. Every run counts with its own tokenizer: other models, other limits.",
         is_ordered=True,
     ),
     "category": _Slice("By product category", "category"),
@@ -137,8 +138,8 @@ def _slice_table(
     for row in rows:
         by_value.setdefault(row["slice_value"], {})[row["run_id"], row["flavour"]] = row
     lines = [_slice_line(source, value, of) for value, of in by_value.items()]
-    if not look.is_ordered:
-        lines.sort(key=lambda line: (-line.num_samples, line.value))
+    # Bins of runs with other tokenizers lie between one another.
+    lines.sort(key=lambda line: reading_order(line.value) if look.is_ordered else (-line.num_samples, line.value))
     shown = [line.value for line in lines[: len(lines) if look.is_ordered else _MOST_PLOTTED]]
     series = [
         Series(label, number, [point_of(by_value[value].get((run_id, source.flavour))) for value in shown])

@@ -32,7 +32,11 @@ class Standing:
         number: the run's column.
         counts: for each domain with tasks that can be compared.
         not_above: the lines in which it is below the trivial baseline, or not clearly above.
-        mean: of the headline metrics over the lines in which every run has a figure; None without such lines.
+        mean: of the headline metrics over the lines in which every run has a figure of as many rows as the others;
+            None without such lines.
+        num_lines: how many lines these are.
+        num_left_out: how many others have a figure of some run.
+        has_figures: whether it has any; a run without them ranks nowhere, and does not keep others from it.
         ind: mean over the tasks that have a figure both in and out of domain; None without such tasks.
         ood: the same out of domain.
         num_pairs: how many tasks these are.
@@ -42,6 +46,9 @@ class Standing:
     counts: tuple[Count, ...]
     not_above: tuple[HeadlineRow, ...]
     mean: float | None
+    num_lines: int
+    num_left_out: int
+    has_figures: bool
     ind: float | None
     ood: float | None
     num_pairs: int
@@ -88,16 +95,31 @@ def standings(rows: Sequence[HeadlineRow], num_runs: int) -> list[Standing]:
         num_runs: its number of runs.
     """
     main = main_rows(rows)
-    common = [row for row in main if all(run is not None and run["value"] is not None for run in row.runs)]
-    return [_standing(main, common, number) for number in range(num_runs)]
+    ranked = [number for number in range(num_runs) if any(_value(row, number) is not None for row in main)]
+    common = [row for row in main if _is_common(row, ranked)]
+    num_known = sum(any(_value(row, number) is not None for number in ranked) for row in main)
+    return [_standing(main, common, number, num_left_out=num_known - len(common)) for number in range(num_runs)]
+
+
+def _is_common(row: HeadlineRow, ranked: Sequence[int]) -> bool:
+    """Return whether these runs all have a figure of the same number of rows: other lines rank nothing."""
+    runs = [row.runs[number] for number in ranked]
+    known = [run for run in runs if run is not None and run["value"] is not None]
+    return len(known) == len(runs) and len({run["num_samples"] for run in known}) == 1
 
 
 def best_standing(found: Sequence[Standing]) -> Standing:
-    """Return the run with the highest mean over the lines that all runs answered; of equals, the last."""
-    return max(found, key=lambda standing: (-1.0 if standing.mean is None else standing.mean, standing.number))
+    """Return the run with the highest mean over the lines in common; of equals, and without such lines, the last."""
+
+    def key(standing: Standing) -> tuple[float, bool, int]:
+        return -1.0 if standing.mean is None else standing.mean, standing.has_figures, standing.number
+
+    return max(found, key=key)
 
 
-def _standing(main: Sequence[HeadlineRow], common: Sequence[HeadlineRow], number: int) -> Standing:
+def _standing(
+    main: Sequence[HeadlineRow], common: Sequence[HeadlineRow], number: int, *, num_left_out: int
+) -> Standing:
     verdicts = [(row, row.verdicts[number]) for row in main]
     compared = [(row, verdict) for row, verdict in verdicts if verdict is not Verdict.UNKNOWN]
     counts = []
@@ -112,6 +134,9 @@ def _standing(main: Sequence[HeadlineRow], common: Sequence[HeadlineRow], number
         tuple(counts),
         tuple(row for row, verdict in compared if verdict is not Verdict.ABOVE),
         fmean(values) if values else None,
+        len(values),
+        num_left_out,
+        any(_value(row, number) is not None for row in main),
         fmean(ind for ind, _ in pairs) if pairs else None,
         fmean(ood for _, ood in pairs) if pairs else None,
         len(pairs),

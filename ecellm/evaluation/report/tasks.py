@@ -8,7 +8,8 @@ from ecellm.evaluation.headline import HeadlineRow, Verdict, place_label
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.published import reference_models
 from ecellm.evaluation.report.answers import ConfusionView, FailureLine, Scans, confusion_views, failure_lines
-from ecellm.evaluation.report.first_page import Cell, cell_of, task_title
+from ecellm.evaluation.report.first_page import Cell, cell_of, task_title, unreadable_name
+from ecellm.evaluation.report.paper import Comparability
 from ecellm.evaluation.report.slices import SliceSource, SliceView, slice_views
 from ecellm.evaluation.report.standings import main_rows
 from ecellm.tasks import RELEASED, find_task
@@ -18,7 +19,10 @@ OfRun = Mapping[tuple[str, str], MetricRow]  # (metric, flavour) -> row
 
 @dataclass(frozen=True)
 class MetricsLine:
-    """All metrics of one run, trivial baseline (`floor`) or model of the paper (`paper`) in one place."""
+    """All metrics of one run, trivial baseline (`floor`) or model of the paper (`paper`) in one place.
+
+    `reason` says why a line of the paper must not be compared with ours.
+    """
 
     kind: str
     label: str
@@ -26,6 +30,7 @@ class MetricsLine:
     cells: tuple[Cell, ...]
     num_samples: int
     num_invalid: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class TaskView:
         title: its name.
         description: what is asked.
         headline: the headline metric; empty for a task of the user's own.
+        unreadable: what is counted as unreadable.
         verdicts: how the best run does in the main settings.
         metrics: names of all metrics.
         groups: all figures by place.
@@ -70,6 +76,7 @@ class TaskView:
     title: str
     description: str
     headline: str
+    unreadable: str
     verdicts: tuple[PlaceVerdict, ...]
     metrics: tuple[str, ...]
     groups: tuple[MetricsGroup, ...]
@@ -84,6 +91,11 @@ class TaskView:
         return any(line.kind == "paper" for group in self.groups for line in group.lines)
 
     @property
+    def paper_reasons(self) -> list[str]:
+        """Why figures of the paper must not be compared with ours."""
+        return list(dict.fromkeys(line.reason for group in self.groups for line in group.lines if line.reason))
+
+    @property
     def worst(self) -> Cell:
         """The cell of the worst verdict in the main settings."""
         order = [Verdict.BELOW, Verdict.UNCLEAR, Verdict.ABOVE]
@@ -96,6 +108,7 @@ def task_view(
     lines: Sequence[HeadlineRow],
     rows: Sequence[MetricRow],
     scans: Scans,
+    comparability: Comparability,
     *,
     labels: Mapping[str, str],
     best_run: int,
@@ -107,6 +120,7 @@ def task_view(
         lines: its lines of the headline table.
         rows: its rows of the metrics table, slices too.
         scans: what each run answered, by (setting, task) and run.
+        comparability: tells whether a figure may be compared with the paper's.
         labels: short names of the runs by run_id, in the order of the columns.
         best_run: column of the best run.
     """
@@ -117,14 +131,16 @@ def task_view(
     metrics = _metric_names(rows, lines[0].flavour)
     own_scans = {place: by_run for place, by_run in scans.items() if place[1] == name}
     names = list(labels.values())
+    groups = tuple(_metrics_group(line, rows, metrics, labels, comparability, is_main=line in main) for line in ordered)
     return TaskView(
         anchor=anchor,
         title=task_title(name),
         description="A task of your own: no scorer knows it" if task is None else task.description,
         headline="" if task is None else task.headline_metric,
+        unreadable=unreadable_name(name).capitalize(),
         verdicts=tuple(_verdict(line, best_run) for line in main),
         metrics=metrics,
-        groups=tuple(_metrics_group(line, rows, metrics, labels, is_main=line in main) for line in ordered),
+        groups=groups,
         slices=tuple(slice_views(SliceSource(anchor, ordered, len(main), rows, labels))),
         confusions=tuple(confusion_views(own_scans, names, {line.setting for line in main})),
         failures=tuple(failure_lines(own_scans, names)),
@@ -151,6 +167,7 @@ def _metrics_group(
     rows: Sequence[MetricRow],
     metrics: Sequence[str],
     labels: Mapping[str, str],
+    comparability: Comparability,
     *,
     is_main: bool,
 ) -> MetricsGroup:
@@ -166,7 +183,7 @@ def _metrics_group(
         first = next(iter(own[run_id].values()))
         if first["role"] == FLOOR_ROLE:
             lines.append(_metrics_line(first["model"], None, own[run_id], metrics, line.flavour))
-    lines += _paper_lines(line, metrics)
+    lines += _paper_lines(line, metrics, comparability)
     label = place_label(line.setting, line.split)
     return MetricsGroup(f"{label}, {line.num_samples:,} rows", label, is_main, tuple(lines))
 
@@ -182,11 +199,14 @@ def _metrics_line(label: str, number: int | None, of: OfRun, metrics: Sequence[s
     return MetricsLine(kind, label, number or 0, cells, first["num_samples"], first["num_invalid"])
 
 
-def _paper_lines(line: HeadlineRow, metrics: Sequence[str]) -> list[MetricsLine]:
+def _paper_lines(line: HeadlineRow, metrics: Sequence[str], comparability: Comparability) -> list[MetricsLine]:
     lines = []
+    released = line.runs if line.flavour == RELEASED else line.released_runs
+    ours = next((run for run in released if run is not None), None)
+    reason = "" if ours is None else comparability(ours)[0] or ""
     for model in reference_models(line.task, line.setting) if line.split == "test" else ():
         cells = tuple(_paper_cell(model.values.get(name), line.flavour) for name in metrics)
-        lines.append(MetricsLine("paper", model.label, 0, cells, model.num_samples, model.num_invalid))
+        lines.append(MetricsLine("paper", model.label, 0, cells, model.num_samples, model.num_invalid, reason))
     return lines
 
 

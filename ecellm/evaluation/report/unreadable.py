@@ -7,6 +7,7 @@ from functools import cache
 
 from ecellm.tasks.scorer import answer_text
 
+NO_ANSWER = "no answer: the row failed"
 EMPTY = "empty answer"
 CUT_OFF = "cut off at the length limit"
 AMID_TEXT = "names a choice amid other text"

@@ -15,6 +15,7 @@ from ecellm.evaluation.answered import PredictionPlace, read_columns
 from ecellm.evaluation.headline import HeadlineRow, headline_rows, order_of, shown_flavour, summary_lines
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.published_comparability import comparability, remarks, similarity_comparability
+from ecellm.evaluation.report.about import describe_evaluation
 from ecellm.evaluation.report.page import ReportData, render
 from ecellm.evaluation.report.paper import Comparability
 from ecellm.evaluation.report.runs import (
@@ -74,6 +75,7 @@ def write_report(
         scans=scans,
         blocks=blocks,
         num_answers=sum(place.num_answers for place in places),
+        about=describe_evaluation(storage, samples_dir, output_dir),
         comparability=_comparability(read_manifest(storage, samples_dir), shard["similarity_models"]),
     )
     storage.write_bytes(join(output_dir, "report.html"), render(data).encode())

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ecellm.config import EvaluateConfig
-from ecellm.evaluation.answered import Answered, Row, read_answered
+from ecellm.evaluation.answered import Answered, Row, read_answered, read_asked
 from ecellm.evaluation.floors import PREFIX
 from ecellm.evaluation.similarity.measures import Measure, absent_metrics, load_measures
 from ecellm.evaluation.similarity.texts import TextPair
@@ -69,7 +69,8 @@ def compute_part(shard: Shard, config: EvaluateConfig, storage: Storage, measure
     """
     if storage.exists(shard["path"]):
         return {"rows": 0}
-    answered = read_answered(storage, shard["predictions"], shard["samples"])
+    read = read_asked if shard["kind"] == "floors" else read_answered
+    answered = read(storage, shard["predictions"], shard["samples"])
     answers = [(answered.run_id, answered)] if answered.samples else []
     if shard["kind"] == "floors":
         answers = list(_floors(answered, config.seed))

@@ -80,13 +80,15 @@ def _check_on_a_node(config: EvaluateConfig) -> tuple[str, ...]:
 
 def plan_parts(
     predictions: Sequence[RunFiles],
+    of_floors: RunFiles,
     samples: Mapping[PredictionPlace, Mapping[str, Sequence[str]]],
     output_dir: str,
 ) -> list[dict[str, Any]]:
-    """Return the shards, numbered in a fixed order: runs, then the floors of what the first run answered.
+    """Return the shards, numbered in a fixed order: runs, then floors.
 
     Args:
         predictions: for each run, its files by (setting, task).
+        of_floors: the files whose samples the trivial baselines answer.
         samples: the samples' files by (setting, task) and split.
         output_dir: evaluate's output.
     """
@@ -97,24 +99,24 @@ def plan_parts(
         shard = {"kind": kind, "path": path, "setting": place[0], "predictions": list(files)}
         shards.append(shard | {"samples": samples.get(place, {})})
 
-    first_files: dict[PredictionPlace, list[str]] = {}
     for of_run in predictions:
         for place, files in of_run.items():
             if isinstance(find_task(place[1]), GenerationTask):
                 add("run", place, files)
-                first_files.setdefault(place, files)
-    for place, files in sorted(first_files.items()):
-        add("floors", place, files)
+    for place, files in of_floors.items():
+        if isinstance(find_task(place[1]), GenerationTask):
+            add("floors", place, files)
     return shards
 
 
 def compute_similarity(
     run: Run[EvaluateConfig],
     predictions: Sequence[RunFiles],
+    of_floors: RunFiles,
     samples: Mapping[PredictionPlace, Mapping[str, Sequence[str]]],
 ) -> None:
     """Compute all parts that are not there yet; without free answers there are none, and no model is loaded."""
-    shards = plan_parts(predictions, samples, run.output_dir)
+    shards = plan_parts(predictions, of_floors, samples, run.output_dir)
     done = set(run.storage.list_files(join(run.output_dir, DIRECTORY, "data"), ".parquet"))
     left = [shard for shard in shards if shard["path"] not in done]
     for number, result in enumerate(_results(run.config, left), 1):

@@ -20,6 +20,7 @@ from tests.evaluation.made_up_runs import (
 
 SETTINGS = ("IND_Diverse_Instruction", "OOD_Diverse_Instruction", "IND_Unseen_Instruction")
 NUM_TEST = 40
+LONG_SETTING = "IND_" + "my_own_wording_of_the_instructions_" * 3
 
 
 def _hostile_rows(sample):
@@ -35,6 +36,7 @@ def _hostile_rows(sample):
                 "category": text[:50],
             }
             ids = {"task": task, "row_index": first + number, "sample_id": f"{task}-hostile-{number}"}
+            ids |= {"setting": LONG_SETTING} if task == HOSTILE_TASK else {}
             rows.append(sample | texts | ids | {"output": "yes" if task == "Product_Matching" else text})
     return rows
 

@@ -35,6 +35,8 @@ def group(is_valid=True, **values):
         (group(hits=4.0, num_predicted=2.0, num_gold=2.0), Judgement.RIGHT, 1),  # released counts repeated hits
         (group(ndcg=0.9999990000010), Judgement.RIGHT, 0.999999),  # the released NDCG of a perfect order
         (group(ndcg=0.6), Judgement.PARTLY, 0.6),
+        (group(ndcg=0.01), Judgement.WRONG, 0.01),
+        (group(ndcg=0.0), Judgement.WRONG, 0),
         (group(bertscore_f1=0.8, rouge_l=0.2), Judgement.UNJUDGED, 0.8),
         (group(bertscore_f1=None, rouge_l=0.2), Judgement.UNJUDGED, 0.2),
         (group(bertscore_f1=None), Judgement.UNJUDGED, 0),
@@ -149,7 +151,15 @@ def place(tmp_path):
         for run in (0, 1) if number < 3 else (0,):
             answer = "Sure!" if (run, number) == (0, 2) else "yes" if run == 0 else "no"
             row = ids | {"run_id": f"run-{run}", "response": answer}
-            predictions[run].append(row | {"finish_reason": "stop", "num_prompt_tokens": 9, "num_completion_tokens": 1})
+            predictions[run].append(
+                row
+                | {
+                    "finish_reason": "stop",
+                    "was_shortened": number == 1,
+                    "num_prompt_tokens": 9,
+                    "num_completion_tokens": 1,
+                }
+            )
             for flavour in ("released", "strict"):
                 is_valid = answer != "Sure!"
                 value = float(answer == "yes") if is_valid or flavour == "strict" else None
@@ -201,6 +211,7 @@ def test_a_block_holds_texts_once_and_what_each_run_answered(place):
     assert held["runs"]["0"]["why"] == [None, None, "names none of the choices", None]
     assert held["runs"]["0"]["values"][2] == {"released": {}, "strict": {"correct": 0.0}}
     assert held["runs"]["0"]["tokens"][0] == [9, 1]
+    assert held["runs"]["0"]["shortened"] == [None, True, None, None]
 
 
 def test_the_main_runs_mistakes_are_chosen_first(place):

@@ -86,6 +86,26 @@ def test_one_section_at_a_time_by_the_contents(browser, open_page):
     wait(lambda: shown(browser) == ["glossary"])
 
 
+def test_the_skip_link_leads_to_the_section_that_is_shown(browser, open_page):
+    open_page("task-sa")
+    browser.execute_script("document.querySelector('.skip').click()")
+    assert shown(browser) == ["task-sa"]
+    assert browser.execute_script("return document.activeElement.id") == "main"
+
+
+@pytest.mark.parametrize("section", ["100%", "main", "nowhere"])
+def test_an_address_that_names_no_section_shows_the_first(browser, open_page, section):
+    open_page(section)
+    assert shown(browser) == ["overview"]
+
+
+def test_the_title_of_a_new_section_has_the_focus(browser, open_page):
+    open_page()
+    assert browser.execute_script("return document.activeElement.tagName") == "BODY"
+    browser.execute_script("location.hash = 'task-sa'")
+    wait(lambda: browser.execute_script("return document.activeElement.id") == "task-sa-title")
+
+
 def test_the_theme_follows_the_system_until_one_is_chosen(browser, open_page, tmp_path):
     ground = "return getComputedStyle(document.body).backgroundColor"
     line = "return getComputedStyle(document.querySelector('.plot .stroke-run-1')).stroke"
@@ -191,6 +211,28 @@ def test_a_task_page_leads_to_its_unreadable_answers(browser, open_page):
     assert browser.execute_script("return document.getElementById('filter-task').value") == "Sentiment_Analysis"
 
 
+def test_a_task_page_leads_to_its_samples_whatever_was_asked_before(browser, open_page):
+    open_page("samples")
+    for name, value in (("run", "0"), ("other", "0"), ("order", "best"), ("verdict", "wrong")):
+        choose(browser, name, value)
+    before = browser.execute_script(READY)
+    browser.execute_script("location.hash = document.querySelector('#task-sa .button').hash")
+    wait(lambda: browser.execute_script(READY) != before)
+    names = ("task", "run", "other", "order", "verdict")
+    script = "return arguments[0].map((name) => document.getElementById(`filter-${name}`).value)"
+    assert browser.execute_script(script, names) == ["Sentiment_Analysis", "1", "0", "worst", ""]
+
+
+def test_a_shortened_prompt_is_told_of(browser, open_page):
+    open_page("samples")
+    choose(browser, "task", "Product_Matching")
+    choose(browser, "text", "x" * 50)
+    (row,) = all_of(browser, "details.sample")
+    row.click()
+    cards = wait(lambda: all_of(browser, ".answer"))
+    assert ["the prompt was shortened" in card.text for card in cards] == [False, True, True]
+
+
 def test_hostile_texts_are_shown_as_they_are(browser, open_page):
     open_page("samples")
     choose(
@@ -198,6 +240,7 @@ def test_hostile_texts_are_shown_as_they_are(browser, open_page):
         "task",
         next(o.get_attribute("value") for o in all_of(browser, "#filter-task option") if "<img" in o.text),
     )
+    choose(browser, "setting", "")
     choose(browser, "order", "row")
     rows = all_of(browser, "details.sample")
     assert len(rows) == len(HOSTILE)

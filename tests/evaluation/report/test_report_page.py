@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from ecellm.evaluation.report.about import describe_evaluation
 from ecellm.evaluation.report.write import write_report
+from ecellm.storage import Storage
 from tests.evaluation.hostile_texts import CANARY, HOSTILE_TASK
 
 VOID = {"meta", "br", "link", "img", "input"}
@@ -72,6 +74,14 @@ def test_tags_nest_and_ids_are_unique(outline):
     assert {target.removeprefix("#").split("?")[0] for target in targets} <= set(ids)
 
 
+def test_tables_that_scroll_can_be_reached_and_have_names(page):
+    scrolled = re.findall(r'<div class="scroll"([^>]*)>', page)
+    assert len(scrolled) > 20
+    assert all(re.fullmatch(r' tabindex="0" role="group" aria-label="[^"]+"', attributes) for attributes in scrolled)
+    assert 'scope="rowgroup"' in page
+    assert 'scope="colgroup"' not in page
+
+
 def test_nothing_leads_out_of_the_page(outline):
     links = [value for _, name, value in outline.attributes if name in {"href", "src", "action", "srcset", "data"}]
     assert links
@@ -111,7 +121,7 @@ def test_hostile_texts_are_text(page, outline, text):
 
 
 def test_it_says_how_many_tasks_are_above_the_trivial_answer_and_which_are_not(text):
-    assert re.search(r"Tasks above the trivial answer \d+ of 14 \d+ of 9 in domain, \d of 5 out of domain", text)
+    assert re.search(r"Tasks above the trivial answer \d+ of 14 tests \d+ of 9 in domain, \d of 5 out of domain", text)
     assert re.search(
         r"No better than an answer that needs no model: tuned is not above the trivial answer here\.", text
     )
@@ -139,6 +149,15 @@ def test_figures_of_the_paper_that_must_not_be_compared_say_why(text):
     assert "\N{MINUS SIGN}0." not in text[text.index("Beside the paper") : text.index("The runs")], "no differences"
 
 
+def test_a_task_page_says_that_the_papers_figures_must_not_be_compared(page):
+    section = page[page.index('id="task-sa"') : page.index('id="task-sr"')]
+    paper = re.findall(r'<tr class="paper([^"]*)">.*?</tr>', section, flags=re.DOTALL)
+    assert paper
+    assert set(paper) == {" incomparable"}
+    assert section.count(">not comparable</span>") == len(paper)
+    assert "They must not be compared with ours: where the samples come from is not known" in section
+
+
 def test_each_task_has_metrics_slices_confusion_and_failures(page):
     for task, parts in {
         "task-sa": ("By right answer", "By product category", "By length of the prompt", "Which answer for which"),
@@ -160,6 +179,40 @@ def test_speed_cost_training_and_p_values_are_there(text):
     assert "loss on the answers" in text
     assert re.search("best validation loss ?0.075 after step 40", text)
     assert "p adjusted" in text
+
+
+def test_the_evaluation_itself_is_described(evaluated, text):
+    about = text[text.index("About this evaluation") : text.index("Figures that are absent")]
+    assert re.search(r"samples ?samples", about)
+    assert "ecellm" in about
+
+
+def test_what_an_evaluation_says_of_itself_comes_from_its_record(tmp_path):
+    for name, content in {
+        "samples/_manifest.json": {"job": "build", "rows": 50_080, "fingerprint": "0123" * 4},
+        "scores/_run.json": {"config": {"num_resamples": 10_000, "seed": 1}},
+    }.items():
+        Storage().write_json(str(tmp_path / name), content)
+    about = describe_evaluation(Storage(), str(tmp_path / "samples"), str(tmp_path / "scores"))
+    known = {name: value for name, value in about.facts.items() if name != "ecellm"}
+    assert about.num_resamples == 10_000
+    assert known == {
+        "samples": "samples",
+        "samples made by": "build",
+        "rows of the samples": "50,080",
+        "their fingerprint": "012301230123",
+        "resamples": "10,000",
+        "seed": "1",
+    }
+
+
+def test_a_task_without_a_scorer_is_said_to_have_none(page):
+    assert "no scorer" in page
+    assert not re.search(r"<th[^>]*>none|>none<", page)
+
+
+def test_models_are_named_without_their_directories(page):
+    assert '<span title="tiny + /models/&lt;script&gt;">tiny + &lt;script&gt;</span>' in page
 
 
 def test_the_same_files_give_the_same_page(evaluated, page, page_path):

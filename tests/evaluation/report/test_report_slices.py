@@ -1,6 +1,7 @@
 """Slices: which metric they show, in which order, with which plots."""
 
 from ecellm.evaluation.headline import headline_rows
+from ecellm.evaluation.report.plots import PlotText, Point, Series, lines_plot
 from ecellm.evaluation.report.slices import SliceSource, slice_views
 from tests.evaluation.report.test_report_standings import IND, OOD, SA, row
 
@@ -55,3 +56,20 @@ def test_without_the_headline_metric_another_one_is_shown():
 def test_unknown_slices_are_shown_too():
     (view,) = views(sliced("price_range", "low", 5, 0.5), sliced("price_range", "high", 5, 0.4))
     assert (view.title, len(view.tables[0].lines)) == ("By price range", 2)
+
+
+def test_lengths_by_several_tokenizers_lie_between_one_another():
+    """Each run has bins of its own, which come run by run."""
+    parts = [sliced("prompt_tokens", name, 5, 0.5) for name in ("198-199", "200-200", "85-86", "87-300")]
+    (view,) = views(*parts)
+    assert [line.value for line in view.tables[0].lines] == ["85-86", "87-300", "198-199", "200-200"]
+
+
+def test_a_runs_name_stands_in_the_legend_whatever_it_begins_with():
+    series = [
+        Series(name, number, [Point(0.5, 0.4, 0.6)])
+        for number, name in enumerate(["_base", "a-very-long-sweep-lr-0001"])
+    ]
+    plot = lines_plot(PlotText("title", "f1", "task"), ["PM"], series, name="p")
+    assert ">_base<" in plot
+    assert "lr-0001<" in plot

@@ -9,7 +9,7 @@ import pytest
 from ecellm.command_line import main
 from ecellm.config import EvaluateConfig
 from ecellm.errors import InputError
-from ecellm.evaluation.answered import list_runs
+from ecellm.evaluation.answered import asked_by_any, list_runs
 from ecellm.evaluation.evaluate import STAGE, _sample_files
 from ecellm.evaluation.similarity import measures, rouge, shard, step
 from ecellm.evaluation.similarity.texts import TextPair
@@ -46,7 +46,7 @@ def config(tmp_path, make_sample, write_samples, write_predictions):
 
 def shards_of(config):
     runs = [files for path in config.all_predictions for files in list_runs(Storage(), path)]
-    return step.plan_parts(runs, _sample_files(Storage(), config.samples_dir), config.output_dir)
+    return step.plan_parts(runs, asked_by_any(runs), _sample_files(Storage(), config.samples_dir), config.output_dir)
 
 
 def compute(config):
@@ -101,11 +101,11 @@ def test_without_the_package_rouge_is_absent_and_says_what_to_install(config, mo
     assert "pip install 'ecellm[similarity]'" in json.loads(table.schema.metadata[REASONS_KEY])["rouge_l"]
 
 
-def test_predictions_without_answers_make_an_empty_part(config):
+def test_predictions_without_answers_make_an_empty_part_and_floors_go_by_another_run(config):
     for each in shards_of(config)[:2]:
         (path,) = each["predictions"]
         Storage().write_table(path, pq.read_table(path).slice(0, 0))
-    assert [table.num_rows for table in compute(config)] == [0, 0, 8, 8, 0, 0]
+    assert [table.num_rows for table in compute(config)] == [0, 0, 8, 8, 8, 8]
 
 
 def run_of(config):
@@ -114,7 +114,7 @@ def run_of(config):
 
 def step_on_ray(config):
     runs = [files for path in config.all_predictions for files in list_runs(Storage(), path)]
-    step.compute_similarity(run_of(config), runs, _sample_files(Storage(), config.samples_dir))
+    step.compute_similarity(run_of(config), runs, asked_by_any(runs), _sample_files(Storage(), config.samples_dir))
     return {each["path"]: pq.read_table(each["path"]) for each in shards_of(config)}
 
 

@@ -12,9 +12,16 @@
   }
 
   // A hash names a section (with a query behind it for samples) or something inside one.
-  function showSection() {
-    const name = decodeURIComponent(location.hash.slice(1)).split("?")[0];
-    const target = document.getElementById(name);
+  function hashName() {
+    try {
+      return decodeURIComponent(location.hash.slice(1)).split("?")[0];
+    } catch {
+      return ""; // "%" with nothing encoded behind it names nothing
+    }
+  }
+
+  function showSection(event) {
+    const target = document.getElementById(hashName());
     const section = (target && target.closest(".page")) || sections[0];
     for (const each of sections) each.classList.toggle("current", each === section);
     for (const link of links) {
@@ -23,10 +30,25 @@
     }
     openMenu(false);
     if (target && target !== section) target.scrollIntoView();
-    else scrollTo(0, 0);
+    else {
+      scrollTo(0, 0);
+      if (event.type === "hashchange") focusTitle(section); // so that a keyboard or screen reader goes on from there
+    }
     document.dispatchEvent(new CustomEvent("section", { detail: section.id }));
   }
+
+  function focusTitle(section) {
+    const title = section.querySelector("h1");
+    title.tabIndex = -1;
+    title.focus({ preventScroll: true });
+  }
   addEventListener("hashchange", showSection);
+
+  // The content is the section that is shown: the address stays.
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    document.getElementById("main").focus();
+  });
   menuButton.addEventListener("click", () => openMenu(!contents.classList.contains("open")));
 
   const themes = ["auto", "light", "dark"];

@@ -5,7 +5,8 @@
   const EXCERPT = 220;
   const VERDICTS = ["right", "partly right", "wrong", "unreadable", "not judged"];
   // The same list as in visible_text.py.
-  const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\u{e0000}-\u{e007f}]/u;
+  const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\u{e0000}-\u{e007f}]/u;
+  const ENDINGS = { stop: "ended by the model itself", length: "cut off at the length limit", choice: "the likeliest choice" };
   const ALL = "";
   const get = (id) => document.getElementById(id);
   const controls = {
@@ -298,8 +299,9 @@
     const [prompt, completion] = runValue(sample, run, "tokens") || [];
     const finish = runValue(sample, run, "finish");
     const why = runValue(sample, run, "why");
+    if (runValue(sample, run, "shortened")) scores.prepend(element("p", "warn-text", "the prompt was shortened to fit the model"));
     if (why) scores.prepend(element("p", "", `not read: ${why}`));
-    scores.append(element("p", "", `${prompt ?? "?"} prompt tokens, ${completion ?? "?"} answer tokens${finish ? `, ended by ${finish}` : ""}`));
+    scores.append(element("p", "", `${prompt ?? "?"} prompt tokens, ${completion ?? "?"} answer tokens${ENDINGS[finish] ? `, ${ENDINGS[finish]}` : ""}`));
     return card;
   }
 
@@ -327,9 +329,13 @@
     fill(controls.verdict, [[ALL, "anything"], ...verdicts]);
     fill(controls.other, runs);
     fill(controls.otherVerdict, [[ALL, "anything"], ...verdicts]);
-    controls.run.value = String(index.main);
-    controls.other.value = String(index.runs.findIndex((_, run) => run !== index.main));
+    chooseRun(String(index.main));
     for (const label of document.querySelectorAll(".of-other")) label.hidden = index.runs.length < 2;
+  }
+
+  function chooseRun(chosen) {
+    controls.run.value = chosen;
+    controls.other.value = String(index.runs.findIndex((_, run) => String(run) !== chosen));
   }
 
   // What the address asks for: #samples?task=...&verdict=wrong. What it does not name is set back.
@@ -342,7 +348,8 @@
     controls.otherVerdict.value = ALL;
     controls.setting.value = asked.get("setting") || ALL;
     if (asked.has("task")) controls.task.value = asked.get("task");
-    if (asked.has("run")) controls.run.value = asked.get("run");
+    chooseRun(asked.get("run") || String(index.main));
+    controls.order.value = "worst";
   }
 
   async function start() {
