@@ -37,7 +37,9 @@ class EvaluateConfig(JobConfig):
     similarity_actors: int | None = operational(
         None, ge=1, description="copies of both models at work at once; null = as many as there is room for"
     )
-    use_gpu: bool = operational(False, description="give every copy of BERTScore's and BLEURT's models a GPU")
+    similarity_use_gpu: bool = operational(
+        False, description="give every copy of BERTScore's and BLEURT's models a GPU"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -89,4 +89,4 @@ def _bleurt(config: EvaluateConfig, name: str, storage: Storage, device: str) ->
 
 
 def _batch_size(config: EvaluateConfig) -> int:
-    return config.similarity_batch_size or (_BATCH_SIZE_ON_GPU if config.use_gpu else _BATCH_SIZE)
+    return config.similarity_batch_size or (_BATCH_SIZE_ON_GPU if config.similarity_use_gpu else _BATCH_SIZE)

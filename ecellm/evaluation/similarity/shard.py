@@ -35,13 +35,15 @@ class SimilarityActor:
         """
         self._config = EvaluateConfig.model_validate_json(config_json)
         self._storage = Storage(self._config.storage)
-        self._measures = load_measures(self._config, self._storage, device="cuda" if self._config.use_gpu else "cpu")
+        self._measures = load_measures(
+            self._config, self._storage, device="cuda" if self._config.similarity_use_gpu else "cpu"
+        )
 
     def __call__(self, shard: Shard) -> dict[str, Any]:
         """Compute and publish one part; see `compute_part`."""
         import torch
 
-        if not self._config.use_gpu:
+        if not self._config.similarity_use_gpu:
             # As many as the actor has CPUs. Their number is each thread's own, and an actor is called in another
             # thread than made it.
             torch.set_num_threads(1)

@@ -53,13 +53,18 @@ def check_similarity(config: EvaluateConfig) -> tuple[str, ...]:
         InputError: a model cannot be loaded, or no node can hold it.
     """
     if not needs_models(config):
-        return ("use_gpu has no effect: no bertscore_model and no bleurt_model is given",) if config.use_gpu else ()
+        return (
+            ("similarity_use_gpu has no effect: no bertscore_model and no bleurt_model is given",)
+            if config.similarity_use_gpu
+            else ()
+        )
+    on_gpu = str(config.similarity_use_gpu).lower()
     check_room(
-        f"similarity_actors={config.similarity_actors or 1} with use_gpu={str(config.use_gpu).lower()}",
+        f"similarity_actors={config.similarity_actors or 1} with similarity_use_gpu={on_gpu}",
         number=config.similarity_actors or 1,
         cpus=1,
-        gpus=int(config.use_gpu),
-        advice="set use_gpu=false" if config.use_gpu else "lower similarity_actors",
+        gpus=int(config.similarity_use_gpu),
+        advice="set similarity_use_gpu=false" if config.similarity_use_gpu else "lower similarity_actors",
     )
     check = ray.remote(max_retries=0)(_check_on_a_node)
     lines: tuple[str, ...] = ray.get(check.remote(config))
@@ -133,7 +138,7 @@ def _results(config: EvaluateConfig, shards: Sequence[Mapping[str, Any]]) -> Ite
             function_args=arguments,
             memory=_TASK_MEMORY_BYTES,
         )
-    gpus = int(config.use_gpu)
+    gpus = int(config.similarity_use_gpu)
     return run_shards_on_actors(
         shards,
         SimilarityActor,

@@ -169,7 +169,10 @@ def test_plain_tasks_do_without_models(config):
         ({"bertscore_model": "ENCODER", "bertscore_layer": 9}, "has 6 layers"),
         ({"bleurt_model": "ENCODER"}, "is no BLEURT checkpoint"),
         ({"bleurt_model": "no-one/BLEURT"}, "bleurt_model no-one/BLEURT cannot be loaded"),
-        ({"bertscore_model": "ENCODER", "bertscore_layer": 5, "use_gpu": True}, "needs 1 GPUs, .* set use_gpu=false"),
+        (
+            {"bertscore_model": "ENCODER", "bertscore_layer": 5, "similarity_use_gpu": True},
+            "needs 1 GPUs, .* set similarity_use_gpu=false",
+        ),
         ({"bertscore_model": "ENCODER", "similarity_actors": 99}, "needs 99 CPUs, .* lower similarity_actors"),
     ],
 )
@@ -186,7 +189,8 @@ def test_the_check_says_what_will_be_computed(config, encoder, bleurt_dir):
     assert "no bleurt: no bleurt_model was given" in lines
     assert f"BLEURT by {bleurt_dir}" in STAGE.check(config.model_copy(update={"bleurt_model": bleurt_dir}), Storage())
     assert any(
-        "use_gpu has no effect" in line for line in STAGE.check(config.model_copy(update={"use_gpu": True}), Storage())
+        "similarity_use_gpu has no effect" in line
+        for line in STAGE.check(config.model_copy(update={"similarity_use_gpu": True}), Storage())
     )
 
 
@@ -204,7 +208,10 @@ def test_the_models_content_and_layer_are_part_of_the_fingerprint_and_how_they_r
     assert len({plain, given, fingerprint(bertscore_layer=3), fingerprint(bleurt_model="hub/BLEURT")}) == 4
     assert fingerprint(bleurt_model="hub/BLEURT", bleurt_revision="v2") != fingerprint(bleurt_model="hub/BLEURT")
     assert fingerprint(bleurt_model=str(tmp_path / "copy")) == given
-    assert fingerprint(bleurt_model=bleurt_dir, similarity_batch_size=1, similarity_actors=3, use_gpu=True) == given
+    assert (
+        fingerprint(bleurt_model=bleurt_dir, similarity_batch_size=1, similarity_actors=3, similarity_use_gpu=True)
+        == given
+    )
 
 
 @pytest.mark.usefixtures("local_ray")
