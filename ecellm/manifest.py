@@ -74,6 +74,13 @@ def read_record(storage: Storage, output_dir: str) -> dict[str, Any] | None:
     return None
 
 
+def read_manifest(storage: Storage, directory: str) -> dict[str, Any]:
+    """Return the manifest of a directory; nothing where others made it, or its run has not finished."""
+    path = join(directory, MANIFEST_NAME)
+    manifest = storage.read_json(path) if storage.exists(path) else {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
 def refuse_if_occupied(storage: Storage, output_dir: str, identity: Mapping[str, Any], *, overwrite: bool) -> None:
     """Raise `InputError` if the directory holds what this run must not touch."""
     state = read_state(storage, output_dir, fingerprint_of(identity))
@@ -211,7 +218,7 @@ class RunDirectory:
             "details": dict(outcome.details),
             "files": [dict(file) for file in files],
             "git_commit": git_commit(),
-            "packages": {name: _package_version(name) for name in _RECORDED_PACKAGES},
+            "packages": {name: package_version(name) for name in _RECORDED_PACKAGES},
             "python": platform.python_version(),
             "command": [Path(sys.argv[0]).name, *redacted_arguments(sys.argv[1:])],
             "wall_seconds": round(wall_seconds, 3),
@@ -274,7 +281,8 @@ def describe_files(storage: Storage, output_dir: str) -> list[dict[str, Any]]:
     return described
 
 
-def _package_version(name: str) -> str | None:
+def package_version(name: str) -> str | None:
+    """Return the version of an installed package; None of one that is not."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -123,12 +123,12 @@ def model_fingerprint(name: str, revision: str | None, storage: Storage) -> str:
     return fingerprint_input(storage, path)
 
 
-def fingerprint_with_model(field: str) -> Callable[[Storage, Any, str, str], str]:
-    """Return how a stage fingerprints its inputs if its config names a model in `field` (and `field`_revision)."""
+def fingerprint_with_model(*fields: str) -> Callable[[Storage, Any, str, str], str]:
+    """Return how a stage fingerprints its inputs if its config names models in `fields` (and `field`_revision)."""
 
     def fingerprint(storage: Storage, config: Any, name: str, path: str) -> str:
-        if name == field:
-            return model_fingerprint(path, getattr(config, f"{field}_revision"), storage)
+        if name in fields:
+            return model_fingerprint(path, getattr(config, f"{name}_revision"), storage)
         return fingerprint_input(storage, path)
 
     return fingerprint

@@ -21,14 +21,14 @@ class EvaluateConfig(JobConfig):
         None,
         description="encoder of BERTScore: path, s3:// or hub name; roberta-large in the paper; null = no BERTScore",
     )
-    bertscore_revision: str | None = content(None, description="its revision on the hub; null = main")
+    bertscore_model_revision: str | None = content(None, description="its revision on the hub; null = main")
     bertscore_layer: int | None = content(
         None, ge=1, description="layer whose embeddings are compared; null = the usual one of a known encoder"
     )
     bleurt_model: str | None = location(
         None, description="BLEURT-20 checkpoint: path, s3:// or hub name; BLEURT-20-D12 in the paper; null = no BLEURT"
     )
-    bleurt_revision: str | None = content(None, description="its revision on the hub; null = main")
+    bleurt_model_revision: str | None = content(None, description="its revision on the hub; null = main")
     similarity_batch_size: int | None = operational(
         None,
         ge=1,

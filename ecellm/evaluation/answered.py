@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ecellm.dataset.partitions import hive_keys
+from ecellm.dataset.partitions import hive_keys, list_partitions
 from ecellm.errors import InputError
 from ecellm.schema import PREDICTIONS, SAMPLES
 from ecellm.storage import Storage, join
@@ -35,6 +35,7 @@ _ASKED_COLUMNS = ("sample_id", "task", "split", "setting")
 _NEVER_NULL = (*_ASKED_COLUMNS, "run_id", "response", "row_index", "output")
 PredictionPlace = tuple[str, str]
 RunFiles = dict[PredictionPlace, list[str]]
+SampleFiles = dict[PredictionPlace, dict[str, list[str]]]
 Row = dict[str, Any]
 
 
@@ -122,6 +123,14 @@ def num_rows(storage: Storage, path: str) -> int:
     """Return the number of rows of a Parquet file, of which only the end is read."""
     with storage.parquet_file(path) as file:
         return int(file.metadata.num_rows)
+
+
+def sample_files(storage: Storage, samples_dir: str) -> SampleFiles:
+    """Return the Parquet files of the samples by (setting, task), then by split."""
+    files: SampleFiles = {}
+    for partition, paths in list_partitions(storage, samples_dir).items():
+        files.setdefault((partition.setting, partition.task), {})[partition.split] = paths
+    return files
 
 
 def read_columns(
@@ -231,12 +240,18 @@ def _checked(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     return table
 
 
-def check_ids(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> None:
-    """Raise `InputError` unless every predicted sample of one (setting, task) is among the samples."""
+def check_ids(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the run_id of each answer to one (setting, task).
+
+    Raises:
+        InputError: a predicted sample is not among the samples.
+    """
     table = read_columns(storage, predictions, PREDICTION_COLUMNS[:-1])  # without the long one, the response
     if table.num_rows:
         found = read_columns(storage, _sample_files(samples, table), ["sample_id"])
         _require_all(table, set(found["sample_id"].to_pylist()), predictions[0])
+    run_ids: list[str] = table["run_id"].to_pylist()
+    return run_ids
 
 
 def _sample_files(samples: Mapping[str, Sequence[str]], predictions: pa.Table) -> list[str]:

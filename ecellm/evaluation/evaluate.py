@@ -13,26 +13,32 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ecellm.config import EvaluateConfig
-from ecellm.dataset.partitions import list_partitions
 from ecellm.errors import InputError
-from ecellm.evaluation.answered import PredictionPlace, RunFiles, asked_by_any, check_ids, list_runs, read_columns
+from ecellm.evaluation.answered import (
+    PredictionPlace,
+    RunFiles,
+    SampleFiles,
+    asked_by_any,
+    check_ids,
+    list_runs,
+    sample_files,
+)
 from ecellm.evaluation.comparisons import adjusted
 from ecellm.evaluation.report.write import write_report
 from ecellm.evaluation.score_shard import evaluate_shard
 from ecellm.evaluation.similarity.step import (
+    MODEL_FIELDS,
     check_similarity,
     compute_similarity,
-    fingerprint_model,
     similarity_inputs,
 )
-from ecellm.fingerprint import fingerprint_input
+from ecellm.models import fingerprint_with_model
 from ecellm.shards import run_shards
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute
 from ecellm.tasks import FLAVOURS
 
 _TASK_MEMORY_BYTES = 512 * 2**20
-SampleFiles = dict[PredictionPlace, dict[str, list[str]]]
 
 
 def _inputs(config: EvaluateConfig) -> dict[str, str]:
@@ -41,35 +47,20 @@ def _inputs(config: EvaluateConfig) -> dict[str, str]:
     return {"samples_dir": absolute(config.samples_dir), **predictions, **training, **similarity_inputs(config)}
 
 
-def _fingerprint_input(storage: Storage, config: EvaluateConfig, name: str, path: str) -> str:
-    if name in similarity_inputs(config):
-        return fingerprint_model(storage, config, name, path)
-    return fingerprint_input(storage, path)
-
-
-def _sample_files(storage: Storage, samples_dir: str) -> SampleFiles:
-    """Return the Parquet files of the samples by (setting, task), then by split."""
-    files: SampleFiles = {}
-    for partition, paths in list_partitions(storage, samples_dir).items():
-        files.setdefault((partition.setting, partition.task), {})[partition.split] = paths
-    return files
-
-
 def _check(config: EvaluateConfig, storage: Storage) -> tuple[str, ...]:
     """Return a line for each run that says what is scored.
 
     Raises:
         InputError: the predictions are not distinct runs over these samples.
     """
-    samples = _sample_files(storage, absolute(config.samples_dir))
+    samples = sample_files(storage, absolute(config.samples_dir))
     directory_of: dict[str, str] = {}
     lines = []
     for directory in config.all_predictions:
         for files_of in list_runs(storage, absolute(directory)):
             run_ids, num_answers = set(), 0
             for place, files in files_of.items():
-                check_ids(storage, files, samples.get(place, {}))
-                answered_by = read_columns(storage, files, ["run_id"])["run_id"].to_pylist()
+                answered_by = check_ids(storage, files, samples.get(place, {}))
                 run_ids |= set(answered_by)
                 num_answers += len(answered_by)
             for run_id in run_ids:
@@ -122,7 +113,7 @@ def _run(run: Run[EvaluateConfig]) -> Outcome:
     config, storage = run.config, run.storage
     directories = [absolute(path) for path in config.all_predictions]
     predictions = [files for directory in directories for files in list_runs(storage, directory)]
-    samples = _sample_files(storage, absolute(config.samples_dir))
+    samples = sample_files(storage, absolute(config.samples_dir))
     of_floors = asked_by_any(predictions)
     compute_similarity(run, predictions, of_floors, samples)
     shards = make_shards(predictions, of_floors, samples, with_comparisons=config.num_resamples > 0)
@@ -157,5 +148,5 @@ STAGE = Stage(
     inputs=_inputs,
     check=_check,
     run=_run,
-    fingerprint_input=_fingerprint_input,
+    fingerprint_input=fingerprint_with_model(*MODEL_FIELDS),
 )

@@ -7,6 +7,7 @@ table that has no strict figures is shown by the released ones alone.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from ecellm.evaluation.floors import ROLE as FLOOR_ROLE
 from ecellm.evaluation.floors import Place, best_floors, of_flavour, place_of
@@ -41,6 +42,14 @@ def verdict_of(row: MetricRow | None, floor: MetricRow | None) -> Verdict:
     low = row["value"] if row["ci_low"] is None else row["ci_low"]
     is_clear = low > floor["value"] and row["num_samples"] >= MIN_CLEAR_ROWS
     return Verdict.ABOVE if is_clear else Verdict.UNCLEAR
+
+
+class Figures(NamedTuple):
+    """The figures of one line in one flavour: of each run, of the best trivial baseline, and how runs stand to it."""
+
+    runs: tuple[MetricRow | None, ...]
+    floor: MetricRow | None
+    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)
@@ -79,14 +88,13 @@ class HeadlineRow:
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """How each run stands to the floor."""
-        return tuple(verdict_of(run, self.floor) for run in self.runs)
+        return self.figures(self.flavour).verdicts
 
-    @property
-    def released_verdicts(self) -> tuple[Verdict, ...]:
-        """How each run stands to the floor by the released flavour, whichever flavour the line shows."""
-        if self.flavour == RELEASED:
-            return self.verdicts
-        return tuple(verdict_of(run, self.released_floor) for run in self.released_runs)
+    def figures(self, flavour: str) -> Figures:
+        """Return the figures in a flavour: the one that is shown, or the released one, which may be the same."""
+        is_beside = flavour == RELEASED != self.flavour
+        runs, floor = (self.released_runs, self.released_floor) if is_beside else (self.runs, self.floor)
+        return Figures(runs, floor, tuple(verdict_of(run, floor) for run in runs))
 
     @property
     def is_above_floor(self) -> bool | None:
@@ -166,6 +174,11 @@ def format_value(row: MetricRow | None) -> str:
     if row is None:
         return "-"
     return "n/a" if row["value"] is None else f"{row['value']:.3f}"
+
+
+def format_number(value: float | None) -> str:
+    """Return a bare figure; `-` where there is none."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def format_interval(row: MetricRow | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ecellm.tasks.scorer import RELEASED, STRICT, FloatArray, RowScore, Sample, Scorer, ratio
+from ecellm.tasks.scorer import RELEASED, STRICT, FloatArray, RowScore, Sample, Scorer, choice_score, ratio
 
 CHOICES = ("yes", "no")
 METRIC_NAMES = ("acc", "recall", "precision", "f1", "specificity", "npr")
@@ -49,11 +49,8 @@ class ReleasedBinaryScorer(Scorer):
 
     def _score(self, sample: Sample, answer: str) -> RowScore:
         """Accept yes and no in any case."""
-        reference, parsed = reference_class(sample), answer.lower().strip()
-        if parsed not in CHOICES:
-            return RowScore(None, is_valid=False, reference=reference, components={"correct": None}, num_invalid=1)
-        components = {"correct": float(parsed == reference)}
-        return RowScore(parsed, is_valid=True, reference=reference, components=components, num_invalid=0)
+        parsed = answer.lower().strip()
+        return choice_score(parsed if parsed in CHOICES else None, reference_class(sample), if_unread=None)
 
     def statistics(self, rows: Sequence[RowScore]) -> FloatArray:
         """Return indicators of true positive, false positive, false negative, true negative; 0 if invalid."""
@@ -93,14 +90,7 @@ class StrictBinaryScorer(Scorer):
     def _score(self, sample: Sample, answer: str) -> RowScore:
         """Accept yes and no in any case, with or without a full stop."""
         match = _YES_OR_NO.fullmatch(answer)
-        parsed, reference = match[1].lower() if match else None, reference_class(sample)
-        return RowScore(
-            parsed,
-            is_valid=parsed is not None,
-            reference=reference,
-            components={"correct": float(parsed == reference)},
-            num_invalid=int(parsed is None),
-        )
+        return choice_score(match[1].lower() if match else None, reference_class(sample), if_unread=0.0)
 
     def statistics(self, rows: Sequence[RowScore]) -> FloatArray:
         """Return indicators: true and false positive, false and true negative, unreadable for yes and for no."""

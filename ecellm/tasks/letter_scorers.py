@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecellm.tasks.scorer import RELEASED, STRICT, FloatArray, RowScore, Sample, Scorer, ratio
+from ecellm.tasks.scorer import RELEASED, STRICT, FloatArray, RowScore, Sample, Scorer, choice_score, ratio
 
 LETTERS = "ABCDE"
 METRIC_NAMES = ("acc", "recall", "precision", "f1")
@@ -55,11 +55,9 @@ class ReleasedLetterScorer(Scorer):
 
     def _score(self, sample: Sample, answer: str) -> RowScore:
         """Take the first character if it is A to E."""
-        reference, parsed = sample["output"][:1], answer[:1]
-        if parsed not in LETTERS or not parsed:
-            return RowScore(None, is_valid=False, reference=reference, components={"correct": None}, num_invalid=1)
-        components = {"correct": float(parsed == reference)}
-        return RowScore(parsed, is_valid=True, reference=reference, components=components, num_invalid=0)
+        letter = answer[:1]
+        parsed = letter if letter and letter in LETTERS else None
+        return choice_score(parsed, sample["output"][:1], if_unread=None)
 
     def statistics(self, rows: Sequence[RowScore]) -> FloatArray:
         """Return one indicator per (reference, answer): 6 x 5 flattened, all 0 if invalid."""
@@ -110,13 +108,7 @@ class StrictLetterScorer(Scorer):
         """Read the letter; a reference without one is kept as it is, and no answer hits it."""
         output = sample["output"].strip()
         known, parsed = leading_letter(output, self.letters), leading_letter(answer, self.letters)
-        return RowScore(
-            parsed,
-            is_valid=parsed is not None,
-            reference=known or output,
-            components={"correct": float(parsed is not None and parsed == known)},
-            num_invalid=int(parsed is None),
-        )
+        return choice_score(parsed, known or output, if_unread=0.0)
 
     def statistics(self, rows: Sequence[RowScore]) -> FloatArray:
         """Return one indicator per (reference, answer), both with a place for what is no letter of the task."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ecellm.tasks.scorer import RELEASED, STRICT, FloatArray, RowScore, Sample, Scorer, ratio
+from ecellm.tasks.scorer import RELEASED, STRICT, FloatArray, RowScore, Sample, Scorer, choice_score, ratio
 
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
 METRIC_NAMES = ("recall@1",)
@@ -42,11 +42,8 @@ class ReleasedRecommendationScorer(_RecommendationScorer):
 
     def _score(self, sample: Sample, answer: str) -> RowScore:
         """Accept one letter A to T."""
-        reference = sample["output"].strip()
-        if len(answer) != 1 or answer not in LETTERS:
-            return RowScore(None, is_valid=False, reference=reference, components={"correct": None}, num_invalid=1)
-        components = {"correct": float(answer == reference)}
-        return RowScore(answer, is_valid=True, reference=reference, components=components, num_invalid=0)
+        parsed = answer if len(answer) == 1 and answer in LETTERS else None
+        return choice_score(parsed, sample["output"].strip(), if_unread=None)
 
     def statistics(self, rows: Sequence[RowScore]) -> FloatArray:
         """Return hit and counted: (1, 1), (0, 1), or (0, 0) if invalid."""
@@ -64,14 +61,7 @@ class StrictRecommendationScorer(_RecommendationScorer):
     def _score(self, sample: Sample, answer: str) -> RowScore:
         """Read the letter of answer and reference; a reference without one is kept, and no answer hits it."""
         output = sample["output"].strip()
-        known, parsed = read_letter(output), read_letter(answer)
-        return RowScore(
-            parsed,
-            is_valid=parsed is not None,
-            reference=known or output,
-            components={"correct": float(parsed is not None and parsed == known)},
-            num_invalid=int(parsed is None),
-        )
+        return choice_score(read_letter(answer), read_letter(output) or output, if_unread=0.0)
 
     def statistics(self, rows: Sequence[RowScore]) -> FloatArray:
         """Return hit and 1."""

@@ -82,6 +82,24 @@ class Scorer(ABC):
         return {}
 
 
+def choice_score(parsed: str | None, reference: str, *, if_unread: float | None) -> RowScore:
+    """Return the score of an answer that names one of a task's choices.
+
+    Args:
+        parsed: the choice that was read; None if none could be.
+        reference: the true choice.
+        if_unread: what an answer counts that could not be read; None leaves it out.
+    """
+    is_valid = parsed is not None
+    return RowScore(
+        parsed,
+        is_valid=is_valid,
+        reference=reference,
+        components={"correct": float(parsed == reference) if is_valid else if_unread},
+        num_invalid=int(not is_valid),
+    )
+
+
 def answer_text(response: str) -> str:
     """Return the part of a completion that is scored: up to a response header, stripped.
 

@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from ecellm.config import FinetuneConfig
-from ecellm.fingerprint import MANIFEST_NAME
 from ecellm.loss_curve import draw_loss, loss_curve
+from ecellm.manifest import read_manifest
 from ecellm.prompts.rendering import PromptParts, render
 from ecellm.redaction import redacted_text
 from ecellm.storage import Storage, join
@@ -73,8 +73,7 @@ def _count_tokens(storage: Storage, rows_dir: str, split: str) -> int:
 
 
 def _preprocess_manifest(storage: Storage, rows_dir: str) -> dict[str, Any]:
-    path = join(rows_dir, MANIFEST_NAME)
-    manifest = storage.read_json(path) if storage.exists(path) else {}
+    manifest = read_manifest(storage, rows_dir)
     known = manifest.get("job") == "preprocess"
     return {name: manifest[name] for name in ("config", "details")} if known else {}
 

@@ -13,7 +13,7 @@ import ray
 
 from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
-from ecellm.fingerprint import MANIFEST_NAME
+from ecellm.manifest import read_manifest
 from ecellm.resources import check_room
 from ecellm.storage import Storage, join
 from ecellm.training.estimate import Facts, Lengths, gpu_memory_gib
@@ -118,10 +118,8 @@ def _check_target_modules(model: Any, targets: Sequence[str], base_model: str) -
 def _check_tokenizer(storage: Storage, rows_dir: str, base_model: str, tokenizer: Any) -> None:
     from ecellm.prompts.tokenizer import tokenizer_fingerprint
 
-    path = join(rows_dir, MANIFEST_NAME)
-    if not storage.exists(path):
-        return  # rows that others made: their token ids are still checked against the vocabulary
-    details: Mapping[str, Any] = storage.read_json(path).get("details") or {}
+    # Of rows that others made nothing is known: their token ids are still checked against the vocabulary.
+    details: Mapping[str, Any] = read_manifest(storage, rows_dir).get("details") or {}
     recorded = details.get("tokenizer_fingerprint")
     if recorded is not None and recorded != tokenizer_fingerprint(tokenizer):
         raise InputError(

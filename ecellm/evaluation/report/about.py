@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
-from ecellm.evaluation.report.runs import read_manifest, short_names
+from ecellm.evaluation.report.runs import short_names
 from ecellm.fingerprint import RUN_NAME
+from ecellm.manifest import package_version, read_manifest
 from ecellm.storage import Storage, join
 
 _FINGERPRINT_DIGITS = 12
@@ -37,14 +37,7 @@ def describe_evaluation(storage: Storage, samples_dir: str, output_dir: str) -> 
         "their fingerprint": str(samples.get("fingerprint") or "")[:_FINGERPRINT_DIGITS],
         "resamples": f"{config['num_resamples']:,}" if isinstance(config.get("num_resamples"), int) else None,
         "seed": config.get("seed"),
-        "ecellm": _version(),
+        "ecellm": package_version("ecellm"),
     }
     facts = {name: str(value) for name, value in known.items() if value not in {None, ""}}
     return About({"samples": short_names([samples_dir])[0], **facts}, samples_dir, config.get("num_resamples"))
-
-
-def _version() -> str | None:
-    try:
-        return version("ecellm")
-    except PackageNotFoundError:  # run from its source, not installed
-        return None

@@ -5,21 +5,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ecellm.evaluation.floors import Place
-from ecellm.evaluation.headline import HeadlineRow, Verdict, format_value, order_of, place_label
+from ecellm.evaluation.headline import HeadlineRow, Verdict, format_number, format_value, order_of, place_label
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.report.first_page import (
     Cell,
     leaves_out_all,
+    setting_title,
     short_title,
     signed,
     task_title,
     verdict_cell,
 )
 from ecellm.evaluation.report.plots import PlotText, Point, difference_plot
-from ecellm.evaluation.report.standings import domain_of
-from ecellm.tasks import FLAVOURS, RELEASED
+from ecellm.tasks import FLAVOURS
 
-_DOMAIN_TITLES = {"IND": "In domain", "OOD": "Out of domain"}
 _SIGNIFICANT = 0.05
 Comparison = Mapping[str, Any]
 
@@ -128,10 +127,7 @@ class _Standing:
 
 
 def _standing(line: HeadlineRow, flavour: str, run: int, baseline: int) -> _Standing:
-    is_beside = flavour == RELEASED and line.flavour != RELEASED
-    verdicts = line.released_verdicts if is_beside else line.verdicts
-    floor = line.released_floor if is_beside else line.floor
-    runs = line.released_runs if is_beside else line.runs
+    runs, floor, verdicts = line.figures(flavour)
     return _Standing(runs[run], runs[baseline], verdicts[run], verdicts[baseline], floor)
 
 
@@ -164,8 +160,8 @@ def _line(row: Comparison, anchor: str, standing: _Standing, *, is_second: bool)
         place_label(row["setting"], row["split"]),
         row["metric"],
         row["flavour"],
-        verdict_cell(_number(row.get("value")), standing.run, standing.run_verdict),
-        verdict_cell(_number(row.get("baseline_value")), standing.baseline, standing.baseline_verdict),
+        verdict_cell(format_number(row.get("value")), standing.run, standing.run_verdict),
+        verdict_cell(format_number(row.get("baseline_value")), standing.baseline, standing.baseline_verdict),
         format_value(standing.floor),
         standing.floor["model"] if standing.floor else "",
         signed(row["difference"]),
@@ -179,10 +175,6 @@ def _line(row: Comparison, anchor: str, standing: _Standing, *, is_second: bool)
     if leaves_out_all(standing.run) or leaves_out_all(standing.baseline):
         return replace(line, difference="-", interval="", verdict="", p_value="-", p_adjusted="-")
     return line
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _p_text(value: float | None) -> str:
@@ -200,7 +192,6 @@ def _plots(rows: Sequence[tuple[Comparison, str]], name: str) -> tuple[str, ...]
         colours = [{"above": "good", "below": "bad"}.get(verdict, "soft") for _, verdict in own]
         points = [Point(row["difference"], row["ci_low"], row["ci_high"]) for row, _ in own]
         labels = [f"{short_title(row['task'])} {row['metric']}" for row, _ in own]
-        title = _DOMAIN_TITLES.get(domain_of(setting), "All")
-        text = PlotText(f"{title}: {place_label(setting, 'test')}", "difference", "task")
+        text = PlotText(setting_title(setting), "difference", "task")
         plots.append(difference_plot(text, labels, points, colours, name=f"difference-{name}-{len(plots)}"))
     return tuple(plots)

@@ -7,8 +7,10 @@ from ecellm.evaluation.headline import (
     HeadlineRow,
     Verdict,
     format_interval,
+    format_number,
     format_value,
     place_label,
+    setting_label,
 )
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.report.plots import PlotText, Point, Series, lines_plot
@@ -132,6 +134,11 @@ def short_title(task: str) -> str:
     return task_title(task) if known is None else known.short_name
 
 
+def setting_title(setting: str) -> str:
+    """Return a setting's domain and name, over a plot of its test."""
+    return f"{_DOMAIN_TITLES.get(domain_of(setting), 'All')}: {setting_label(setting)}"
+
+
 def headline_groups(rows: Sequence[HeadlineRow], anchors: Mapping[str, str]) -> list[HeadlineGroup]:
     """Return the headline table: the main settings of both domains first, then the others.
 
@@ -145,7 +152,7 @@ def headline_groups(rows: Sequence[HeadlineRow], anchors: Mapping[str, str]) -> 
     for setting in settings:
         own = [row for row in rows if row.setting == setting]
         title = _DOMAIN_TITLES.get(domain_of(setting), "")
-        label = place_label(setting, "test")
+        label = setting_label(setting)
         lines = tuple(_line(row, anchors[row.task]) for row in own)
         groups.append(HeadlineGroup(f"{title}: {label}" if title else label, label, setting in main, lines))
     return groups
@@ -243,8 +250,8 @@ def statement_of(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> Statemen
         best.num_compared,
         _counts(best),
         _gap(best),
-        f"{best.num_pairs} task{'s' if best.num_pairs != 1 else ''} that have both: {_mean(best.ind)} in domain, "
-        f"{_mean(best.ood)} out of domain",
+        f"{best.num_pairs} task{'s' if best.num_pairs != 1 else ''} that have both: "
+        f"{format_number(best.ind)} in domain, {format_number(best.ood)} out of domain",
         by_verdict[Verdict.BELOW],
         by_verdict[Verdict.UNCLEAR],
         tuple(
@@ -261,12 +268,12 @@ def _ranking(found: Sequence[Standing], best: Standing, labels: Sequence[str]) -
         return "not comparable: the runs have no task with the same number of rows in common; the last run is shown"
     means = {each.number: each.mean for each in found if each is not best and each.mean is not None}
     if not means:
-        return f"{_mean(best.mean)} over {_lines(best)}; no other run has figures"
+        return f"{format_number(best.mean)} over {_lines(best)}; no other run has figures"
     next_best = max(means, key=lambda number: means[number])
-    others = f"next is {labels[next_best]} with {_mean(means[next_best])}"
+    others = f"next is {labels[next_best]} with {format_number(means[next_best])}"
     if tied := [labels[number] for number, mean in means.items() if mean == best.mean]:
         others = f"tied with {', '.join(tied)}"
-    return f"{_mean(best.mean)} over {_lines(best)}; {others}"
+    return f"{format_number(best.mean)} over {_lines(best)}; {others}"
 
 
 def _lines(standing: Standing) -> str:
@@ -287,14 +294,10 @@ def _gap(standing: Standing) -> str:
     return f"{abs(standing.gap):.3f} {'lower' if standing.gap >= 0 else 'higher'}"
 
 
-def _mean(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
 def _standing_line(standing: Standing, label: str, *, is_best: bool) -> StandingLine:
     by_domain = {count.domain: f"{count.num_above} of {count.num_compared}" for count in standing.counts}
     counts = tuple(by_domain.get(domain, "-") for domain in DOMAINS)
-    means = _mean(standing.mean), _mean(standing.ind), _mean(standing.ood)
+    means = format_number(standing.mean), format_number(standing.ind), format_number(standing.ood)
     return StandingLine(label, standing.number, counts, *means, _gap(standing) or "-", is_best)
 
 
@@ -310,10 +313,7 @@ def headline_plots(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> list[s
     for setting in dict.fromkeys(row.setting for row in main_rows(rows)):
         own = [row for row in rows if row.setting == setting and any(_is_known(run) for run in row.runs)]
         if own:
-            domain = domain_of(setting)
-            text = PlotText(
-                f"{_DOMAIN_TITLES.get(domain, 'All')}: {place_label(setting, 'test')}", "headline metric", "task"
-            )
+            text = PlotText(setting_title(setting), "headline metric", "task")
             series = [
                 Series(label, number, [point_of(row.runs[number]) for row in own])
                 for number, label in enumerate(labels)

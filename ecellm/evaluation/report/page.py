@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ecellm.evaluation.headline import MIN_CLEAR_ROWS, HeadlineRow, headline_rows, setting_label, shown_flavour
+from ecellm.evaluation.headline import MIN_CLEAR_ROWS, HeadlineRow, setting_label, shown_flavour
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.report.about import About
 from ecellm.evaluation.report.answers import Scans
@@ -45,6 +45,7 @@ class ReportData:
 
     Attributes:
         rows: the metrics table.
+        lines: its headline table.
         runs: the runs in the order of their columns.
         costs: what answering took.
         comparisons: the comparisons table.
@@ -57,6 +58,7 @@ class ReportData:
     """
 
     rows: Sequence[MetricRow]
+    lines: Sequence[HeadlineRow]
     runs: Sequence[RunInfo]
     costs: Sequence[Cost]
     comparisons: Sequence[Mapping[str, Any]]
@@ -70,7 +72,7 @@ class ReportData:
 
 def render(data: ReportData) -> str:
     """Return the page."""
-    lines = headline_rows(data.rows, [run.run_id for run in data.runs])
+    lines = data.lines
     labels = {run.run_id: run.label for run in data.runs}
     anchors = task_anchors(lines)
     statement = statement_of(lines, list(labels.values()))

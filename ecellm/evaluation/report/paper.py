@@ -83,13 +83,12 @@ def paper_table(
     notes: dict[str, int] = {}
     lines = []
     for row in rows:
-        ours = row.runs[number] if row.flavour == RELEASED else row.released_runs[number]
+        released = row.figures(RELEASED)
+        ours, floor, verdict = released.runs[number], released.floor, released.verdicts[number]
         if models[row.place] and ours is not None:
-            floor = row.floor if row.flavour == RELEASED else row.released_floor
             reason, remarks = comparability(ours)
             numbers = [notes.setdefault(note, len(notes) + 1) for note in ([reason] if reason else remarks)]
             value = ours["value"] if reason is None and not leaves_out_all(ours) else None
-            verdict = row.released_verdicts[number]
             lowest = floor["value"] if floor is not None and reason is None else None
             line = PaperLine(
                 task_title(row.task),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ecellm.evaluation.answered import PredictionPlace, RunFiles, list_runs, num_rows, read_columns
 from ecellm.evaluation.score_shard import model_name
-from ecellm.fingerprint import MANIFEST_NAME
+from ecellm.manifest import read_manifest
 from ecellm.storage import Storage, join
 
 _RUN_COLUMNS = ("run_id", "model", "adapter", "engine", "decoding")
@@ -195,13 +195,6 @@ def describe_costs(storage: Storage, directories: Sequence[str], runs: Sequence[
         known = {name: details.get(name) for name in _DETAILS}
         costs.append(Cost(label, own[0].engine, sum(run.num_rows for run in own), **known))
     return costs
-
-
-def read_manifest(storage: Storage, directory: str) -> Mapping[str, Any]:
-    """Return the manifest of a directory; nothing where others made it."""
-    path = join(directory, MANIFEST_NAME)
-    manifest = storage.read_json(path) if storage.exists(path) else {}
-    return manifest if isinstance(manifest, dict) else {}
 
 
 @dataclass(frozen=True)

@@ -201,8 +201,7 @@ def _metrics_line(label: str, number: int | None, of: OfRun, metrics: Sequence[s
 
 def _paper_lines(line: HeadlineRow, metrics: Sequence[str], comparability: Comparability) -> list[MetricsLine]:
     lines = []
-    released = line.runs if line.flavour == RELEASED else line.released_runs
-    ours = next((run for run in released if run is not None), None)
+    ours = next((run for run in line.figures(RELEASED).runs if run is not None), None)
     reason = "" if ours is None else comparability(ours)[0] or ""
     for model in reference_models(line.task, line.setting) if line.split == "test" else ():
         cells = tuple(_paper_cell(model.values.get(name), line.flavour) for name in metrics)

@@ -1,10 +1,10 @@
 """Why an answer could not be read: the kinds of failure that a reader of the report can do something about."""
 
-import json
 import re
 from collections.abc import Collection
 from functools import cache
 
+from ecellm.tasks.json_text import read_json
 from ecellm.tasks.scorer import answer_text
 
 NO_ANSWER = "no answer: the row failed"
@@ -43,8 +43,8 @@ def kind_of(response: str, finish_reason: str | None, choices: Collection[str], 
 
 def _json_kind(text: str, *, is_cut_off: bool) -> str:
     try:
-        json.loads(text)
-    except (ValueError, RecursionError, MemoryError):
+        read_json(text)
+    except ValueError:
         if not text.startswith(("[", "{")):
             return NO_JSON
         return CUT_OFF_JSON if is_cut_off else BROKEN_JSON

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from ecellm.config import StorageConfig
-from ecellm.dataset.partitions import list_partitions, part_name
-from ecellm.evaluation.answered import PredictionPlace, read_columns
+from ecellm.dataset.partitions import part_name
+from ecellm.evaluation.answered import PredictionPlace, read_columns, sample_files
 from ecellm.evaluation.headline import HeadlineRow, headline_rows, order_of, shown_flavour, summary_lines
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.published_comparability import comparability, remarks, similarity_comparability
@@ -23,7 +23,6 @@ from ecellm.evaluation.report.runs import (
     describe_costs,
     describe_runs,
     list_places,
-    read_manifest,
     short_names,
     training_log,
 )
@@ -32,6 +31,7 @@ from ecellm.evaluation.report.scan import RunScan, scan_run
 from ecellm.evaluation.report.standings import best_standing, standings
 from ecellm.evaluation.similarity.bertscore import layer_of
 from ecellm.loss_curve import LossCurve, loss_curve
+from ecellm.manifest import read_manifest
 from ecellm.schema import COMPARISONS, METRICS
 from ecellm.storage import Storage, join
 
@@ -63,11 +63,12 @@ def write_report(
     runs = describe_runs(storage, shard["predictions_dirs"])
     lines = headline_rows(rows, [run.run_id for run in runs])
     samples_dir = shard["samples_dir"]
-    places = list_places(storage, runs, join(output_dir, "scores", "data"), _sample_files(storage, samples_dir))
+    places = list_places(storage, runs, join(output_dir, "scores", "data"), sample_files(storage, samples_dir))
     main_run = best_standing(standings(lines, len(runs))).number
     scans, blocks = _read_places(storage, places, shown_flavour(rows), main_run, max_answers)
     data = ReportData(
         rows=rows,
+        lines=lines,
         runs=runs,
         costs=describe_costs(storage, shard["predictions_dirs"], runs),
         comparisons=shard["comparisons"],
@@ -81,13 +82,6 @@ def write_report(
     storage.write_bytes(join(output_dir, "report.html"), render(data).encode())
     labels = [run.label for run in runs]
     return {"summary": summary_lines(lines, labels), "details": {"headline": [_detail(row, labels) for row in lines]}}
-
-
-def _sample_files(storage: Storage, samples_dir: str) -> dict[PredictionPlace, dict[str, list[str]]]:
-    files: dict[PredictionPlace, dict[str, list[str]]] = {}
-    for partition, paths in list_partitions(storage, samples_dir).items():
-        files.setdefault((partition.setting, partition.task), {})[partition.split] = paths
-    return files
 
 
 def _read_places(

@@ -68,10 +68,10 @@ def load_measures(config: EvaluateConfig, storage: Storage, *, device: str = "cp
 def _bertscore(config: EvaluateConfig, name: str, storage: Storage, device: str) -> BertScore:
     layer = layer_of(name, config.bertscore_layer)
     with loadable("bertscore_model", name):
-        path = local_model(locate(name), config.bertscore_revision, storage)
+        path = local_model(locate(name), config.bertscore_model_revision, storage)
         return BertScore(
             path,
-            revision=config.bertscore_revision,
+            revision=config.bertscore_model_revision,
             layer=layer,
             batch_size=_batch_size(config),
             device=device,
@@ -84,7 +84,7 @@ def _bleurt(config: EvaluateConfig, name: str, storage: Storage, device: str) ->
             import sentencepiece  # noqa: F401  asked for here, to say what to install
         except ImportError:
             raise InputError(f"bleurt_model needs the package sentencepiece: {EXTRA}") from None
-        path = bleurt_directory(name, config.bleurt_revision, storage)
+        path = bleurt_directory(name, config.bleurt_model_revision, storage)
         return Bleurt(path, batch_size=_batch_size(config), device=device)
 
 

@@ -18,7 +18,7 @@ from ecellm.evaluation.similarity.measures import absent_metrics, load_measures,
 from ecellm.evaluation.similarity.shard import SimilarityActor, compute_without_models
 from ecellm.evaluation.similarity.texts import TextPair
 from ecellm.evaluation.similarity_table import DIRECTORY
-from ecellm.models import locate, model_fingerprint
+from ecellm.models import locate
 from ecellm.resources import check_room, room_at_most
 from ecellm.shards import cpus_of_a_core, run_shards, run_shards_on_actors
 from ecellm.stage import Run
@@ -28,19 +28,14 @@ from ecellm.tasks.answer_generation import GenerationTask
 
 logger = logging.getLogger(__name__)
 _TASK_MEMORY_BYTES = 512 * 2**20
+MODEL_FIELDS = ("bertscore_model", "bleurt_model")
 _PROBE = TextPair("It is blue.", "It is blue.")
 
 
 def similarity_inputs(config: EvaluateConfig) -> dict[str, str]:
     """Return the models that are asked for, by the config's field."""
-    fields = {"bertscore_model": config.bertscore_model, "bleurt_model": config.bleurt_model}
-    return {field: locate(name) for field, name in fields.items() if name}
-
-
-def fingerprint_model(storage: Storage, config: EvaluateConfig, field: str, path: str) -> str:
-    """Return the fingerprint of a model in `similarity_inputs`."""
-    revision = config.bertscore_revision if field == "bertscore_model" else config.bleurt_revision
-    return model_fingerprint(path, revision, storage)
+    names = {field: getattr(config, field) for field in MODEL_FIELDS}
+    return {field: locate(name) for field, name in names.items() if name}
 
 
 def check_similarity(config: EvaluateConfig) -> tuple[str, ...]:

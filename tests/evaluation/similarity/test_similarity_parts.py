@@ -9,8 +9,8 @@ import pytest
 from ecellm.command_line import main
 from ecellm.config import EvaluateConfig
 from ecellm.errors import InputError
-from ecellm.evaluation.answered import asked_by_any, list_runs
-from ecellm.evaluation.evaluate import STAGE, _sample_files
+from ecellm.evaluation.answered import asked_by_any, list_runs, sample_files
+from ecellm.evaluation.evaluate import STAGE
 from ecellm.evaluation.similarity import measures, rouge, shard, step
 from ecellm.evaluation.similarity.texts import TextPair
 from ecellm.evaluation.similarity_table import REASONS_KEY, read_similarity
@@ -46,7 +46,7 @@ def config(tmp_path, make_sample, write_samples, write_predictions):
 
 def shards_of(config):
     runs = [files for path in config.all_predictions for files in list_runs(Storage(), path)]
-    return step.plan_parts(runs, asked_by_any(runs), _sample_files(Storage(), config.samples_dir), config.output_dir)
+    return step.plan_parts(runs, asked_by_any(runs), sample_files(Storage(), config.samples_dir), config.output_dir)
 
 
 def compute(config):
@@ -84,7 +84,7 @@ def test_floors_are_the_answers_that_are_scored(config):
     compute(config)
     table = read_similarity(Storage(), config.output_dir, task)
     samples = {split: [] for split in ("test", "val")}
-    for files in _sample_files(Storage(), config.samples_dir)[(SETTINGS[1], task.name)].values():
+    for files in sample_files(Storage(), config.samples_dir)[(SETTINGS[1], task.name)].values():
         for row in Storage().read_table(files[0]).to_pylist():
             samples[row["split"]].append(row)
     for rows in samples.values():
@@ -114,7 +114,7 @@ def run_of(config):
 
 def step_on_ray(config):
     runs = [files for path in config.all_predictions for files in list_runs(Storage(), path)]
-    step.compute_similarity(run_of(config), runs, asked_by_any(runs), _sample_files(Storage(), config.samples_dir))
+    step.compute_similarity(run_of(config), runs, asked_by_any(runs), sample_files(Storage(), config.samples_dir))
     return {each["path"]: pq.read_table(each["path"]) for each in shards_of(config)}
 
 
@@ -206,7 +206,7 @@ def test_the_models_content_and_layer_are_part_of_the_fingerprint_and_how_they_r
 
     plain, given = fingerprint(), fingerprint(bleurt_model=bleurt_dir)
     assert len({plain, given, fingerprint(bertscore_layer=3), fingerprint(bleurt_model="hub/BLEURT")}) == 4
-    assert fingerprint(bleurt_model="hub/BLEURT", bleurt_revision="v2") != fingerprint(bleurt_model="hub/BLEURT")
+    assert fingerprint(bleurt_model="hub/BLEURT", bleurt_model_revision="v2") != fingerprint(bleurt_model="hub/BLEURT")
     assert fingerprint(bleurt_model=str(tmp_path / "copy")) == given
     assert (
         fingerprint(bleurt_model=bleurt_dir, similarity_batch_size=1, similarity_actors=3, similarity_use_gpu=True)
