@@ -69,11 +69,12 @@ def run_job(
     return run_guarded(body)
 
 
-def run_guarded(body: Callable[[], str]) -> int:
+def run_guarded(body: Callable[[], str | tuple[int, str]]) -> int:
     """Run `body`, print the last line, return the exit code.
 
     Args:
-        body: the work; returns the reason of the last line. What it raises decides the exit code.
+        body: the work; returns the reason of the last line, after another exit code than 0 where it knows one. What
+            it raises decides the exit code.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout
@@ -81,12 +82,13 @@ def run_guarded(body: Callable[[], str]) -> int:
     for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec", "ray.data", "ray.train", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        reason = body()
+        result = body()
     except KeyboardInterrupt:
         return _last_line(EXIT_OTHER, "interrupted; the same command goes on where it stopped")
     except BaseException as error:  # noqa: BLE001  every end of a job gets its last line
         return _explain(error)
-    return _last_line(EXIT_DONE, reason)
+    code, reason = (EXIT_DONE, result) if isinstance(result, str) else result
+    return _last_line(code, reason)
 
 
 def _read_arguments(job: str, config_class: type[Config], arguments: Sequence[str] | None) -> tuple[Config, bool]:
@@ -100,7 +102,7 @@ def _read_arguments(job: str, config_class: type[Config], arguments: Sequence[st
     return load_config(config_class, recipes[0] if recipes else None, overrides), parsed.dry_run
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Reports a wrong option as bad input, so that it too ends in the last line."""
 
     def error(self, message: str) -> NoReturn:
@@ -143,8 +145,8 @@ def print_plan(planned: Plan[Any]) -> None:
     sys.stdout.write(f"fingerprint: {planned.fingerprint}\n")
 
 
-def _parser(job: str, config_class: type[BaseModel]) -> _Parser:
-    parser = _Parser(
+def _parser(job: str, config_class: type[BaseModel]) -> Parser:
+    parser = Parser(
         prog=f"python -m jobs.{job}",
         description=(config_class.__doc__ or "").split(": ", 1)[-1],
         epilog="fields:\n" + "\n".join(_field_lines(config_class)),

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 15.0
 TAKEOVER_SECONDS = 60.0
+GIT_COMMIT_VARIABLE = "ECELLM_GIT_COMMIT"
 _SETTLE_SECONDS = 0.5
 _CHECKPOINTS = "checkpoints/"
 _RECORDED_PACKAGES = ("ecellm", "ray", "torch", "transformers", "peft", "deepspeed", "pyarrow", "s3fs", "fsspec")
@@ -290,12 +291,15 @@ def package_version(name: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the code: stamped by the submitter (ECELLM_GIT_COMMIT), else asked of git, else None."""
-    if stamped := os.environ.get("ECELLM_GIT_COMMIT"):
+    """Return the commit of the code, with `-dirty` behind it if tracked files were changed since; None without git.
+
+    What is submitted to a cluster has no .git: there the submitter has stamped it, as ECELLM_GIT_COMMIT.
+    """
+    if stamped := os.environ.get(GIT_COMMIT_VARIABLE):
         return stamped
     try:
         result = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],  # noqa: S607
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,

@@ -31,7 +31,7 @@ from ecellm.errors import InputError
 from ecellm.presets import Preset, find_preset, merged, named_model, with_preset
 from ecellm.recipe import validate
 from ecellm.redaction import redacted
-from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
+from ecellm.stage import Plan, Stage, carry_out, check_plan, check_room_ahead, plan
 from ecellm.storage import absolute, join
 
 logger = logging.getLogger(__name__)
@@ -166,6 +166,9 @@ def run_pipeline(config: PipelineConfig, load_stage: LoadStage, *, dry_run: bool
     """
     nodes = resolve(config, load_stage)
     _check_defaults(config, {field for node in nodes for field in node.stage.config_class.model_fields})
+    if not dry_run:
+        for node in nodes:  # what would wait for ever at the end should not wait for hours until it says so
+            _check_room(node)
     planned: dict[str, str] = {}
     for number, node in enumerate(nodes, 1):
         made = plan(node.stage, node.config, planned if dry_run else None)
@@ -176,6 +179,13 @@ def run_pipeline(config: PipelineConfig, load_stage: LoadStage, *, dry_run: bool
         preset = f", preset: {node.preset.name}" if node.preset else ""
         logger.info("pipeline: stage %d of %d, %s (%s)%s", number, len(nodes), node.name, node.stage.job, preset)
         carry_out(made)
+
+
+def _check_room(node: Node) -> None:
+    try:
+        check_room_ahead(node.stage, node.config)
+    except InputError as error:
+        raise InputError(f"stage {node.name}: {error}") from None
 
 
 def _check_defaults(config: PipelineConfig, fields: set[str]) -> None:
@@ -196,6 +206,7 @@ def _show(node: Node, made: Plan[Any], planned: Mapping[str, str]) -> None:
     sys.stdout.write(f"  fingerprint {made.fingerprint}\n")
     waits = [n for n, path in node.stage.inputs(node.config).items() if _is_planned(path, planned, made.storage)]
     if waits:
+        _check_room(node)
         sys.stdout.write(f"  checked once {', '.join(waits)} is there\n")
     else:
         check_plan(made)

@@ -20,6 +20,7 @@ from typing import Any
 import ray
 
 from ecellm.errors import InputError
+from ecellm.resources import check_room_for_tasks
 
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
@@ -48,8 +49,12 @@ def run_shards(
         num_cpus: logical CPUs of one task; None takes what stands for one real core.
         memory: bytes that Ray reserves for one task.
         num_workers: most tasks at work at once; None for as many as the cluster has room for.
+
+    Raises:
+        InputError: no node could ever run a task.
     """
     cpus = cpus_of_a_core() if num_cpus is None else num_cpus
+    check_room_for_tasks(name, cpus=cpus, memory=memory or 0)
     task = ray.remote(function).options(num_cpus=cpus, memory=memory, name=name)
     arguments = {key: ray.put(value) for key, value in (function_args or {}).items()}
     # Twice the cluster's CPUs are submitted at a time: enough to keep it busy, and to make it grow.

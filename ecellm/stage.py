@@ -16,6 +16,7 @@ from ecellm.config import JobConfig, content_of
 from ecellm.errors import InputError
 from ecellm.fingerprint import MANIFEST_NAME, fingerprint_input, fingerprint_of, part_fingerprint
 from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state, refuse_if_held, refuse_if_occupied
+from ecellm.resources import check_room_for_tasks
 from ecellm.storage import Storage, absolute, join
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ class Stage(Generic[ConfigT]):
         check: raises InputError for whatever can be known to fail before work starts; returns lines to show the user.
         run: does the work; may be called again after it was killed, and then goes on.
         fingerprint_input: how an input is fingerprinted: (storage, config, name, path) -> fingerprint.
+        check_room: raises InputError if the cluster could never hold the stage's workers; its tasks are looked after.
+        task_memory: bytes that its largest task reserves.
     """
 
     job: str
@@ -84,6 +87,8 @@ class Stage(Generic[ConfigT]):
     fingerprint_input: Callable[[Storage, ConfigT, str, str], str] = lambda storage, _config, _name, path: (
         fingerprint_input(storage, path)
     )
+    check_room: Callable[[ConfigT], None] = lambda _config: None
+    task_memory: float = 0
 
 
 @dataclass(frozen=True)
@@ -155,8 +160,26 @@ def check_plan(planned: Plan[Any]) -> None:
     refuse_if_occupied(planned.storage, planned.output_dir, planned.identity, overwrite=planned.config.overwrite)
     refuse_if_held(planned.storage, planned.output_dir)
     if planned.state != OutputState.DONE:
+        check_stage_room(planned.stage, planned.config)
         for line in planned.stage.check(planned.config, planned.storage):
             logger.info("%s: %s", planned.stage.job, line)
+
+
+def check_stage_room(stage: Stage[ConfigT], config: ConfigT) -> None:
+    """Raise `InputError` if a task or worker of the stage could never be scheduled: it would wait without a word."""
+    check_room_for_tasks(stage.job, memory=stage.task_memory)
+    stage.check_room(config)
+
+
+def check_room_ahead(stage: Stage[ConfigT], config: ConfigT) -> None:
+    """Do `check_stage_room` for a stage whose inputs are still to be made, unless its output is there already.
+
+    A stage that is done is not refused for want of the GPUs that made it.
+    """
+    storage, output_dir = Storage(config.storage), absolute(config.output_dir)
+    storage.check_access(output_dir)
+    if not storage.exists(join(output_dir, MANIFEST_NAME)):
+        check_stage_room(stage, config)
 
 
 def carry_out(planned: Plan[Any]) -> None:

@@ -12,6 +12,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the quick tests are CPU tes
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).resolve().parents[1]
+CLUSTER = ROOT / "cluster"
 REAL_DATA = Path(os.environ.get("ECELLM_REAL_DATA", ROOT.parent / "shared" / "data"))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ecellm.config import PipelineConfig
 from ecellm.errors import InputError
-from ecellm.pipeline import resolve, run_pipeline
+from ecellm.pipeline import _check_room, resolve, run_pipeline
 from ecellm.recipe import validate
 from ecellm.sources.synthetic import Sizes, write_qpr_labels, write_release
 from ecellm.stages import load_stage
@@ -148,3 +148,21 @@ def test_finished_stages_are_skipped_and_a_dry_run_writes_nothing(tmp_path, caps
     assert headline["task"].nunique() == 10
     assert headline["value"].notna().sum() == 18  # nine tasks of two runs; AG needs a language model
     assert (out / "scores" / "report.html").exists()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_stage_that_could_never_be_scheduled_is_refused_before_the_first_one_begins(tmp_path, capsys):
+    write_release(tmp_path / "dataset.json", sizes=Sizes(train=2, val=1, test=1))
+    stages = {
+        "samples": {"job": "ingest", "config": {"release": str(tmp_path / "dataset.json")}},
+        "answers": {"job": "predict", "needs": ["samples"], "config": {"engine": "fake", "cpus_per_actor": 99}},
+    }
+    config = pipeline(stages, {"model": "none/none"}, output_dir=str(tmp_path / "run"))
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match="stage answers: one actor with cpus_per_actor=99 needs 99 CPUs, but"):
+            run_pipeline(config, load_stage, dry_run=dry_run)
+    assert not (tmp_path / "run").exists()
+    assert "answers (predict) -> " in capsys.readouterr().out
+    (tmp_path / "run" / "answers").mkdir(parents=True)
+    (tmp_path / "run" / "answers" / "_manifest.json").write_text("{}")
+    _check_room(resolve(config, load_stage)[1])  # what is done needs no room

@@ -7,6 +7,7 @@ from ecellm.pipeline import resolve
 from ecellm.recipe import load_config, read_yaml
 from ecellm.stages import load_stage
 from tests.conftest import ROOT
+from tests.job_commands import check, commands_in
 
 RECIPES = sorted((ROOT / "jobs" / "recipes").rglob("*.yaml"))
 # Recipes that a preset completes: its name, and workers.
@@ -71,9 +72,14 @@ def test_a_recipe_is_valid(path):
 def test_a_recipe_begins_with_the_line_that_submits_it(path):
     header = path.read_text(encoding="utf-8").split("\noutput_dir:")[0]
     assert all(line.startswith("#") for line in header.splitlines())
-    assert "ray job submit --address http://HEAD:8265 --runtime-env runtime_env.yaml --working-dir . --" in header
     job = "build" if "stages" not in read_yaml(str(path)) else "pipeline"
-    assert f"python -m jobs.{job} jobs/recipes/{path.name}" in header
+    commands = [(name, words) for name, words in commands_in(header) if f"jobs/recipes/{path.name}" in words]
+    assert [name for name, _ in commands] == [job, "submit"]
+    for command in commands:
+        check(*command)
+    _, submitted = commands[-1]
+    assert submitted[1:3] == ["--address", "http://HEAD:8265"]
+    assert any(word.startswith("output_dir=s3://") for word in submitted)  # not on a disk of the head's
 
 
 def test_the_two_builds_of_ecinstruct_differ_in_leakage_alone():

@@ -5,14 +5,14 @@ from ray._private.state import state
 
 from ecellm import resources
 from ecellm.errors import InputError
-from ecellm.resources import check_room, room_at_most, room_now
+from ecellm.resources import check_room, check_room_for_tasks, room_at_most, room_now
 
 
 @pytest.fixture
 def cluster(monkeypatch):
     """Return a function that makes Ray tell of these nodes, and of an autoscaler with these limits."""
 
-    def tell_of(*nodes, most=None, dead=()):
+    def tell_of(*nodes, most=None, dead=(), brings=False):
         total = {}
         for node in nodes:
             for name, amount in node.items():
@@ -22,6 +22,7 @@ def cluster(monkeypatch):
         monkeypatch.setattr(resources.ray, "cluster_resources", lambda: total)
         monkeypatch.setattr(resources.ray, "nodes", lambda: told)
         monkeypatch.setattr(state, "get_max_resources_from_cluster_config", lambda: most)
+        monkeypatch.setattr(resources, "brings_nodes", lambda *_: brings)
 
     return tell_of
 
@@ -117,3 +118,28 @@ def test_room_with_all_that_may_come(cluster):
     cluster({"CPU": 8.0})
     assert room_at_most(2, 0) == 4
     assert room_at_most(1, 1) == 0
+
+
+def test_an_autoscaler_that_tells_no_limits_is_asked(cluster):
+    """Those of `ray up` and KubeRay."""
+    cluster({"CPU": 0.0}, brings=True)
+    check(2, cpus=4, gpus=1)
+    check_room_for_tasks("build")
+    cluster({"CPU": 4.0}, most={"CPU": 6}, brings=True)
+    assert "needs 9 CPUs, but the cluster has 6:" in refusal(9, cpus=1)  # what it has told is not asked again
+
+
+def test_tasks_need_a_cpu_and_their_memory_on_one_node(cluster):
+    cluster({})
+    with pytest.raises(
+        InputError, match=r"^a task of build needs 1 CPUs, but the cluster has 0: give its nodes more, or"
+    ):
+        check_room_for_tasks("build")
+    gib = float(2**30)
+    cluster({"CPU": 2.0, "memory": 0.5 * gib}, {"memory": 8 * gib})
+    check_room_for_tasks("build")
+    check_room_for_tasks("evaluate", memory=0.5 * gib)
+    with pytest.raises(InputError, match=r"no node has 1 CPUs and 0 GPUs and 0\.6 GiB of memory for one of them"):
+        check_room_for_tasks("evaluate", memory=0.6 * gib)
+    with pytest.raises(InputError, match=r"needs 9\.0 GiB of memory, but the cluster has 8\.5: give its nodes more"):
+        check_room_for_tasks("evaluate", memory=9 * gib)

@@ -28,6 +28,7 @@ from ecellm.evaluation.report.write import write_report
 from ecellm.evaluation.score_shard import evaluate_shard
 from ecellm.evaluation.similarity.step import (
     MODEL_FIELDS,
+    check_room_for_models,
     check_similarity,
     compute_similarity,
     similarity_inputs,
@@ -149,4 +150,6 @@ STAGE = Stage(
     check=_check,
     run=_run,
     fingerprint_input=fingerprint_with_model(*MODEL_FIELDS),
+    check_room=check_room_for_models,
+    task_memory=_TASK_MEMORY_BYTES,
 )

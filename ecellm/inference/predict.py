@@ -67,8 +67,7 @@ def _num_actors(config: PredictConfig) -> int:
     return max(1, room_at_most(config.cpus_per_actor * cpus_of_a_core(), _gpus_of_an_actor(config)))
 
 
-def _check(answer_space: AnswerSpaceOf, config: PredictConfig, storage: Storage) -> tuple[str, ...]:
-    asked_partitions(config, storage)
+def _check_room(config: PredictConfig) -> None:
     check_room(
         f"one actor with cpus_per_actor={config.cpus_per_actor}",
         number=1,
@@ -76,6 +75,10 @@ def _check(answer_space: AnswerSpaceOf, config: PredictConfig, storage: Storage)
         gpus=_gpus_of_an_actor(config),
         advice="set use_gpu=false" if config.use_gpu else "lower cpus_per_actor",
     )
+
+
+def _check(answer_space: AnswerSpaceOf, config: PredictConfig, storage: Storage) -> tuple[str, ...]:
+    asked_partitions(config, storage)
     # A GPU that is free now tells how fast it is; none is waited for.
     gpus = 1 if _gpus_of_an_actor(config) and ray.available_resources().get("GPU", 0) >= 1 else 0
     check = ray.remote(max_retries=0, num_gpus=gpus)(_check_on_a_node)
@@ -127,6 +130,7 @@ def make_stage(answer_space: AnswerSpaceOf) -> Stage[PredictConfig]:
         check=partial(_check, answer_space),
         run=partial(_run, answer_space),
         fingerprint_input=_fingerprint_input,
+        check_room=_check_room,
     )
 
 

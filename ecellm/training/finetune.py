@@ -36,7 +36,6 @@ def _inputs(config: FinetuneConfig) -> dict[str, str]:
 
 
 def _check(config: FinetuneConfig, storage: Storage) -> tuple[str, ...]:
-    check_resources(config)
     inputs = _inputs(config)
     task = ray.remote(num_cpus=1, max_retries=0)(check_model_and_rows)
     facts: Facts = ray.get(task.remote(config, storage, inputs["rows_dir"], inputs["base_model"]))
@@ -138,4 +137,5 @@ def make_stage(evaluator: Evaluator | None) -> Stage[FinetuneConfig]:
         check=_check,
         run=partial(_run, evaluator=evaluator),
         fingerprint_input=fingerprint_with_model("base_model"),
+        check_room=check_resources,
     )

@@ -1,21 +1,16 @@
 """The pipeline as users run it: `ray job submit` to a real cluster, every path on a real S3 server."""
 
-import os
 import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
 from ecellm.sources.synthetic import write_amazon_google
 from ecellm.training.tiny_model import make_tiny_model
 from tests.conftest import ROOT
-from tests.driver_process import environment_without_ray, kill_with_its_ray
-from tests.object_store import duckdb_over_s3, free_ports
+from tests.object_store import duckdb_over_s3
+from tests.ray_head import BIN, running_ray_head
 
-BIN = Path(sys.executable).parent
 OVERRIDES = [
     "defaults.base_model=s3://ecellm/model",
     "defaults.raw_dir=s3://ecellm/raw",
@@ -45,51 +40,27 @@ def bucket(store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster(store):
-    """A head node with ports of its own; gives the address for submitting."""
-    gcs, dashboard, client, agent, agent_grpc = free_ports(5)
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as scratch:
-        environment = {
-            **environment_without_ray(),
-            **store.environment,
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "RAY_AUTH_MODE": "disabled",
-            "ECELLM_CACHE": f"{scratch}/cache",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        command = [
-            str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
-            f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}",
-            f"--dashboard-agent-grpc-port={agent_grpc}", "--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1",
-            "--num-cpus=6", "--disable-usage-stats", f"--temp-dir={scratch}/ray",
-        ]  # fmt: skip
-        log = Path(scratch) / "head.log"
-        with log.open("wb") as file:
-            head = subprocess.Popen(
-                command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        try:
-            yield f"http://127.0.0.1:{dashboard}", environment, log
-        finally:
-            kill_with_its_ray(head)  # nothing of it is needed any more; to stop it in order takes half a minute
+    """A head node that knows the object store's credentials."""
+    with running_ray_head({**store.environment, "RAY_AUTH_MODE": "disabled"}) as head:
+        yield head
 
 
 def submit(cluster, store, *overrides):
     """Run the recipe by `ray job submit`; return exit code and output."""
-    address, environment, head_log = cluster
     command = [
-        str(BIN / "ray"), "job", "submit", "--address", address, "--runtime-env", "runtime_env.yaml",
+        str(BIN / "ray"), "job", "submit", "--address", cluster.address, "--runtime-env", "runtime_env.yaml",
         "--working-dir", ".", "--", "python", "-m", "jobs.pipeline", "jobs/recipes/pm_gemma270m.yaml",
         f"storage.endpoint_url={store.endpoint_url}", *OVERRIDES, *overrides,
     ]  # fmt: skip
     for _attempt in range(20):  # the head needs some seconds until it takes jobs
         result = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500, check=False
+            command, cwd=ROOT, env=cluster.environment, capture_output=True, text=True, timeout=500, check=False
         )
         output = result.stdout + result.stderr
         if "Failed to connect to Ray" not in output and "ConnectionError" not in output.split("Job '")[0]:
             break
         time.sleep(2)
-    return result.returncode, output + head_log.read_text()[-1000:]
+    return result.returncode, output + cluster.log.read_text()[-1000:]
 
 
 def test_the_pipeline_runs_on_a_cluster_from_object_storage(cluster, store, bucket):

@@ -327,6 +327,7 @@ def test_a_run_that_diverges_stops_with_the_step_and_its_samples(llama, tmp_path
 
 
 def check(config_):
+    STAGE.check_room(config_)
     STAGE.check(config_, Storage())
 
 

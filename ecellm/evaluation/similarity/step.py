@@ -38,6 +38,19 @@ def similarity_inputs(config: EvaluateConfig) -> dict[str, str]:
     return {field: locate(name) for field, name in names.items() if name}
 
 
+def check_room_for_models(config: EvaluateConfig) -> None:
+    """Raise `InputError` if no node can hold the models that are asked for."""
+    if needs_models(config):
+        check_room(
+            f"similarity_actors={config.similarity_actors or 1} with "
+            f"similarity_use_gpu={str(config.similarity_use_gpu).lower()}",
+            number=config.similarity_actors or 1,
+            cpus=1,
+            gpus=int(config.similarity_use_gpu),
+            advice="set similarity_use_gpu=false" if config.similarity_use_gpu else "lower similarity_actors",
+        )
+
+
 def check_similarity(config: EvaluateConfig) -> tuple[str, ...]:
     """Load the models on a node and use them once.
 
@@ -45,7 +58,7 @@ def check_similarity(config: EvaluateConfig) -> tuple[str, ...]:
         Lines that say what will be computed.
 
     Raises:
-        InputError: a model cannot be loaded, or no node can hold it.
+        InputError: a model cannot be loaded.
     """
     if not needs_models(config):
         return (
@@ -53,14 +66,6 @@ def check_similarity(config: EvaluateConfig) -> tuple[str, ...]:
             if config.similarity_use_gpu
             else ()
         )
-    on_gpu = str(config.similarity_use_gpu).lower()
-    check_room(
-        f"similarity_actors={config.similarity_actors or 1} with similarity_use_gpu={on_gpu}",
-        number=config.similarity_actors or 1,
-        cpus=1,
-        gpus=int(config.similarity_use_gpu),
-        advice="set similarity_use_gpu=false" if config.similarity_use_gpu else "lower similarity_actors",
-    )
     check = ray.remote(max_retries=0)(_check_on_a_node)
     lines: tuple[str, ...] = ray.get(check.remote(config))
     return lines

@@ -44,6 +44,11 @@ def config(tmp_path, make_sample, write_samples, write_predictions):
     )
 
 
+def check(config):
+    STAGE.check_room(config)
+    return STAGE.check(config, Storage())
+
+
 def shards_of(config):
     runs = [files for path in config.all_predictions for files in list_runs(Storage(), path)]
     return step.plan_parts(runs, asked_by_any(runs), sample_files(Storage(), config.samples_dir), config.output_dir)
@@ -178,8 +183,9 @@ def test_plain_tasks_do_without_models(config):
 )
 def test_a_model_that_cannot_be_loaded_is_told_before_the_work(config, encoder, fields, told):
     fields = {name: encoder if value == "ENCODER" else value for name, value in fields.items()}
+    config = config.model_copy(update=fields)
     with pytest.raises(InputError, match=told):
-        STAGE.check(config.model_copy(update=fields), Storage())
+        check(config)
 
 
 @pytest.mark.usefixtures("local_ray")
