@@ -1,6 +1,5 @@
 """The stage on real files, with its shards called one after the other instead of by Ray."""
 
-import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,16 +9,10 @@ from ecellm.config import EvaluateConfig
 from ecellm.errors import InputError
 from ecellm.evaluation import evaluate
 from ecellm.evaluation.answered import list_runs
-from ecellm.evaluation.similarity import step
 from ecellm.schema import COMPARISONS, METRICS, SCORES
-from ecellm.stage import Run
 from ecellm.storage import Storage
 from ecellm.tasks import RELEASED, STRICT
-
-
-def one_after_the_other(shards, function, *, name, function_args, memory):
-    for shard in shards:
-        yield json.loads(json.dumps(function(json.loads(json.dumps(shard)), **function_args)))
+from tests.evaluation.made_up_runs import evaluate_here
 
 
 def good(row):
@@ -44,15 +37,7 @@ def config(tmp_path, samples, write_samples, write_predictions, training_dir):
 
 @pytest.fixture
 def carry_out(monkeypatch):
-    for module in (evaluate, step):
-        monkeypatch.setattr(module, "run_shards", one_after_the_other)
-
-    def run(config):
-        evaluate.STAGE.check(config, Storage())
-        inputs = dict.fromkeys(evaluate.STAGE.inputs(config), "f" * 64)
-        return evaluate.STAGE.run(Run(config, Storage(), config.output_dir, "0" * 64, inputs))
-
-    return run
+    return lambda config: evaluate_here(config, monkeypatch)
 
 
 def table(config, name, schema):
