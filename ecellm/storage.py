@@ -306,7 +306,7 @@ class Storage:
         """Return what identifies a file's content: sha256 of a local file, the ETag of an object."""
         fs, name = self.filesystem(path)
         if not isinstance(fs, LocalFileSystem):
-            with _as_input_error(), self._explained(path):
+            with self._explained(path):
                 info = fs.info(name)
             tag = info.get("ETag") or info.get("etag")
             if tag:
@@ -328,7 +328,7 @@ class Storage:
         quick = self.config.model_copy(update={"max_retries": min(1, self.config.max_retries)})
         fs, name = Storage(quick).filesystem(path)
         bucket, _, key = name.partition("/")
-        with self._explained(path), _as_input_error():
+        with _as_input_error(), self._explained(path):
             try:
                 # Under the path itself: a policy may allow no more of the bucket.
                 fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
