@@ -42,6 +42,11 @@ def is_local(path: str) -> bool:
     return "://" not in path or path.startswith(("file://", "local://"))
 
 
+def is_stored(path: str) -> bool:
+    """Tell whether an input is a path or a URL of a store, and not the name of a model at a hub or in a package."""
+    return path.startswith("/") or ("://" in path and not path.startswith("package://"))
+
+
 def absolute(path: str) -> str:
     """Make a local path absolute (Ray workers run in other directories); URLs lose only a closing slash."""
     if is_local(path):
@@ -154,14 +159,21 @@ class Storage:
 
         Hidden files are passed over unless asked for; what a killed writer left behind is never listed.
         """
+        files = (path for path in self._found(directory) if not _is_hidden(path.rsplit("/", 1)[-1], keep=hidden))
+        return sorted(path for path in files if path.endswith(suffix))
+
+    def sizes(self, directory: str) -> dict[str, int]:
+        """Return the size in bytes of all files below `directory`, hidden ones left out; empty if there is none."""
+        return {path: size for path, size in self._found(directory).items() if not _is_hidden(path.rsplit("/", 1)[-1])}
+
+    def _found(self, directory: str) -> dict[str, int]:
+        """Return the size of every file below a directory, by path or URL."""
         fs, name = self.filesystem(directory)
         with self._explained(directory):
             # Some stores keep a directory whose last object was removed, and list it as if it were one.
             found = fs.find(name, detail=True) if fs.exists(name) else {}
         prefix = "" if is_local(directory) else directory.split("://", 1)[0] + "://"
-        files = (str(path) for path, info in found.items() if info["type"] != "directory")
-        files = (path for path in files if not _is_hidden(path.rsplit("/", 1)[-1], keep=hidden))
-        return sorted(prefix + path for path in files if path.endswith(suffix))
+        return {f"{prefix}{path}": int(info["size"]) for path, info in found.items() if info["type"] != "directory"}
 
     def size(self, path: str) -> int:
         """Return the size of a file in bytes."""
@@ -336,7 +348,7 @@ class Storage:
                 raise InputError(f"bucket {bucket!r} of {path} does not exist or is not yours") from None
 
 
-def _is_hidden(name: str, *, keep: bool) -> bool:
+def _is_hidden(name: str, *, keep: bool = False) -> bool:
     """Tell whether a listing passes over a file: temporaries of ours always, other hidden ones unless kept."""
     return name.startswith(".") and (not keep or name.endswith(".tmp"))
 

@@ -25,7 +25,7 @@ from ecellm.inference.asking import AnswerSpaceOf, asked_partitions
 from ecellm.inference.engines.load import local_adapters, prompt_tokenizer
 from ecellm.inference.journal import JOURNAL_DIRECTORY
 from ecellm.inference.progress import SplitProgress
-from ecellm.inference.suspects import ADVICE, num_noted
+from ecellm.inference.suspects import ADVICE, what_is_noted
 from ecellm.inference.trained_prompt import check_prompt_format
 from ecellm.models import local_model, locate, model_fingerprint, require_weights
 from ecellm.prompts.rendering import PromptParts
@@ -165,13 +165,13 @@ def _answer(
     progress = SplitProgress(shards)
     left = {shard["name"]: shard for shard in shards if not shard["done"]}
     while left:
-        num_left, noted = len(left), num_noted(run.storage, run.output_dir)
+        num_left, noted = len(left), what_is_noted(run.storage, run.output_dir)
         try:
             for result in _answered_by_actors(answer_space, run, list(left.values()), limits):
                 progress.add(result)
                 del left[result["name"]]
         except WorkerLostError as error:
-            if len(left) == num_left and num_noted(run.storage, run.output_dir) == noted:
+            if len(left) == num_left and what_is_noted(run.storage, run.output_dir) == noted:
                 raise WorkerLostError(f"{error}. {ADVICE}") from None
             logger.warning("%s. Starting new actors for %d parts", error, len(left))
 

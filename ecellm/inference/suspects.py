@@ -96,10 +96,7 @@ class Suspects:
         self._storage.remove(self._path)
 
 
-def num_noted(storage: Storage, output_dir: str) -> int:
-    """Return how many starts and deaths are noted of all parts at work: it grows while bad rows are being found."""
-    total = 0
-    for path in storage.list_files(join(output_dir, JOURNAL_DIRECTORY), f"/{_NAME}"):
-        state = storage.read_json(path)
-        total += int(state["num_starts"]) + sum(state["num_deaths"].values())
-    return total
+def what_is_noted(storage: Storage, output_dir: str) -> dict[str, Any]:
+    """Return the notes on all parts at work, by their paths: other ones while bad rows are being found."""
+    paths = storage.list_files(join(output_dir, JOURNAL_DIRECTORY), f"/{_NAME}")
+    return {path: storage.read_json(path) for path in paths}
