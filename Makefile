@@ -10,7 +10,7 @@ VLLM_SHARED := torch|transformers|ray|pyarrow|pandas|peft|s3fs|fsspec|scikit-lea
 # Tools of the environment come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-slow test-gpu test-vllm benchmark benchmark-tuning benchmark-answering lint format install clean
+.PHONY: help demo test test-slow test-gpu test-vllm chaos benchmark benchmark-tuning benchmark-answering lint format install clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,7 +49,7 @@ lint: $(VENV)/.dev  ## linter, formatter, types, spelling, secrets
 	@files=$$(git ls-files 2>/dev/null); [ -z "$$files" ] || $(BIN)/detect-secrets-hook $$files
 
 test: lint  ## lint, types, and all tests that a newcomer needs
-	$(BIN)/pytest -m "not slow and not gpu and not vllm"
+	$(BIN)/pytest -m "not slow and not chaos and not gpu and not vllm"
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes
 	$(BIN)/pytest -m slow
@@ -59,6 +59,9 @@ test-gpu: $(VENV)/.dev  ## the tests that need a GPU
 
 test-vllm: $(VLLM_VENV)/.run  ## the tests that need vLLM, in an environment of its own
 	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
+
+chaos: $(VENV)/.dev  ## break it on purpose: workers, nodes, head and driver killed, store and data damaged
+	$(BIN)/pytest -m chaos tests/chaos
 
 benchmark: $(VENV)/.dev  ## measure time and memory (tests/benchmarks)
 	$(BIN)/python -m tests.benchmarks.ingest_memory

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ecellm.errors import InputError, OutputHeldError
+from ecellm.errors import InputError, OutputHeldError, SurroundingsError
 from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, describe_differences, fingerprint_of
 from ecellm.redaction import redacted, redacted_arguments
 from ecellm.storage import Storage, join
@@ -160,7 +160,7 @@ class RunDirectory:
                 self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record())
             except OutputHeldError:
                 return  # somebody took over; `finish` will say so
-            except (InputError, OSError) as error:
+            except (InputError, SurroundingsError, OSError) as error:
                 # One missed beat does no harm, and `finish` makes sure that the directory is still ours.
                 logger.warning("heartbeat in %s failed, trying again: %s", self._output_dir, error)
 

@@ -11,6 +11,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the quick tests are CPU tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+pytest.register_assert_rewrite("tests.same_output")  # its assertions tell what differs
+
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = ROOT / "cluster"
 REAL_DATA = Path(os.environ.get("ECELLM_REAL_DATA", ROOT.parent / "shared" / "data"))
@@ -31,6 +33,21 @@ def local_ray():
 
     with connected(RayConfig(num_cpus=6)):
         yield
+
+
+@pytest.fixture(scope="session")
+def undisturbed(local_ray, tmp_path_factory):
+    """One run of a recipe on one node that nothing disturbs: what clusters and faults are compared with.
+
+    Gives its directory: raw/, model/, and what the stages made of them (tests/small_run.py), by their names. Not
+    to be written to.
+    """
+    from tests.small_run import run_on_one_node, write_inputs
+
+    root = tmp_path_factory.mktemp("undisturbed")
+    write_inputs(root)
+    run_on_one_node(root)
+    return root
 
 
 @pytest.fixture(scope="session")
