@@ -12,7 +12,7 @@ import pyarrow as pa
 from ecellm.config import PredictConfig
 from ecellm.dataset import segments
 from ecellm.errors import InputError
-from ecellm.inference.asking import AnswerSpaceOf, Asking
+from ecellm.inference.asking import ASKED_COLUMNS, SAMPLE_KEYS, AnswerSpaceOf, Asking
 from ecellm.inference.engines.load import load_engine, prompt_tokenizer
 from ecellm.inference.journal import Journal
 from ecellm.inference.request import Answer, Failure, Request
@@ -22,8 +22,6 @@ from ecellm.schema import PREDICTION_ERRORS, PREDICTIONS
 from ecellm.storage import Storage, join
 
 logger = logging.getLogger(__name__)
-_KEYS = ("sample_id", "example_id", "task", "split", "setting", "row_index")
-_COLUMNS = [*_KEYS, "instruction", "input", "options", "few_shot_example", "relevance"]
 _MOST_FAILED_IN_A_ROW = 8  # rows, each by itself, without an answer between them
 _DOES_NOT_FIT = Failure("prompt_does_not_fit: raise max_length")
 
@@ -69,7 +67,7 @@ class Answerer:
         before = self._finished(shard)
         if before is not None and not shard["again"]:  # the actor that wrote it died before it could say so
             return {"name": shard["name"]}
-        rows = segments.read(self._storage, shard["piece"], _COLUMNS)
+        rows = segments.read(self._storage, shard["piece"], ASKED_COLUMNS, never_null=SAMPLE_KEYS)
         with self._journal(shard) as journal:
             known = [*(before.to_pylist() if before is not None else ()), *(journal.records if journal else ())]
             found = {record["sample_id"]: record for record in known}
@@ -203,4 +201,4 @@ class Answerer:
 
 
 def _keys(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in _KEYS}
+    return {name: row[name] for name in SAMPLE_KEYS}
