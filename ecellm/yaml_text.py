@@ -26,13 +26,8 @@ def parse_yaml(text: str | bytes) -> Any:
     """
     if len(text) > _MAX_CHARACTERS:
         raise ValueError(f"longer than {_MAX_CHARACTERS >> 20} MiB")
-    loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _Counter().count(node)
-        value = loader.construct_document(node)
+        value = _value_of(yaml.SafeLoader(text))
         _check_values(value)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
@@ -40,9 +35,19 @@ def parse_yaml(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
     except _CONVERSION_ERRORS as error:
         raise ValueError(str(error) or type(error).__name__) from None
+    return value
+
+
+def _value_of(loader: yaml.SafeLoader) -> Any:
+    """Return the value of a document that stands for no more than it should; None of an empty one."""
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _Counter().count(node)
+        return loader.construct_document(node)
     finally:
         loader.dispose()
-    return value
 
 
 class _Counter:

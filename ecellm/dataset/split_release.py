@@ -128,7 +128,7 @@ def _split(
     splitter.flush()
     bad_rows.flush()
     if not splitter.chunks:
-        raise InputError(f"none of the {num_rows:,} rows is usable")
+        raise InputError(f"{bad_rows.file}: none of the {num_rows:,} rows is usable")
     return num_rows
 
 
@@ -136,7 +136,7 @@ class _BadRows:
     """Stops at the first bad row, or writes bad rows to `quarantine/`."""
 
     def __init__(self, storage: Storage, output_dir: str, file: str, on_bad_row: str) -> None:
-        self._file = file
+        self.file = file
         self._fail = on_bad_row == "fail"
         self._quarantine = Quarantine(storage, join(output_dir, "quarantine"), file)
 
@@ -149,7 +149,7 @@ class _BadRows:
         """Take one bad row, whose place in the input is `number`."""
         if self._fail:
             raise InputError(
-                f"{self._file}: row {number} (counted from 0): {reason}. "
+                f"{self.file}: row {number} (counted from 0): {reason}. "
                 "on_bad_row=quarantine writes such rows to quarantine/ and goes on"
             )
         self._quarantine.add(_shown(raw), reason, row_number=number)

@@ -234,9 +234,11 @@ def check_ids(storage: Storage, predictions: Sequence[str], samples: Mapping[str
     Raises:
         InputError: a predicted sample is not among the samples.
     """
-    table = read_columns(storage, predictions, PREDICTION_COLUMNS[:-1])  # without the long one, the response
+    columns = PREDICTION_COLUMNS[:-1]  # without the long one, the response
+    table = _conform(read_columns(storage, predictions, columns), PREDICTIONS, predictions[0])
     if table.num_rows:
-        found = read_columns(storage, _sample_files(samples, table), ["sample_id"])
+        files = _sample_files(samples, table)
+        found = _conform(read_columns(storage, files, ["sample_id"]), SAMPLES, files[0])
         _require_all(table, set(found["sample_id"].to_pylist()), predictions[0])
     run_ids: list[str] = table["run_id"].to_pylist()
     return run_ids
