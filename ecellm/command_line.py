@@ -7,6 +7,7 @@ Exit codes: 0 done; 2 bad config or input; 3 another run holds the output; 1 any
 """
 
 import argparse
+import io
 import logging
 import sys
 import traceback
@@ -23,8 +24,11 @@ from ecellm.ray_session import connected
 from ecellm.recipe import load_config
 from ecellm.redaction import redacted, redacted_text
 from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
+from ecellm.visible_text import short_text
 
 logger = logging.getLogger(__name__)
+# Of a message that quotes bad input; missing files are listed in less.
+_MAX_REASON_CHARACTERS = 8_000
 EXIT_DONE, EXIT_OTHER, EXIT_BAD_INPUT, EXIT_HELD = 0, 1, 2, 3
 Config = TypeVar("Config", bound=ClusterConfig)
 
@@ -79,6 +83,8 @@ def run_guarded(body: Callable[[], str | tuple[int, str]]) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout
     )
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what it cannot write, say half a character of a file's name
+        sys.stdout.reconfigure(errors="backslashreplace")
     for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec", "ray.data", "ray.train", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
@@ -131,7 +137,8 @@ def _explain(error: BaseException) -> int:
 
 def _last_line(code: int, reason: str) -> int:
     sys.stderr.flush()
-    sys.stdout.write(f"ecellm: exit={code} reason={redacted_text(' '.join(reason.split()))}\n")
+    shown = short_text(redacted_text(reason), _MAX_REASON_CHARACTERS, keep_end=_MAX_REASON_CHARACTERS // 4)
+    sys.stdout.write(f"ecellm: exit={code} reason={shown}\n")
     sys.stdout.flush()
     return code
 

@@ -11,9 +11,12 @@ from typing import Any
 
 from ecellm.errors import InputError
 from ecellm.storage import Storage, join
+from ecellm.visible_text import short_repr
 
 MANIFEST_NAME = "_manifest.json"
 RUN_NAME = "_run.json"
+_SECTIONS = ("config", "details", "dropped", "inputs", "owner")
+_ADVICE = "Remove the directory and run again"
 
 
 def canonical_json(value: Any) -> str:
@@ -38,12 +41,12 @@ def fingerprint_input(storage: Storage, path: str) -> str:
         InputError: nothing is there, or a run that makes it has not finished.
     """
     if storage.exists(join(path, MANIFEST_NAME)):
-        return _of_manifest(storage.read_json(join(path, MANIFEST_NAME)))
+        return _of_manifest(read_identified(storage, join(path, MANIFEST_NAME)))
     if not storage.exists(path):
         raise InputError(f"{path} does not exist")
     parent, _, name = path.rpartition("/")
     if parent and storage.exists(join(parent, MANIFEST_NAME)):
-        return part_fingerprint(str(storage.read_json(join(parent, MANIFEST_NAME))["fingerprint"]), name)
+        return part_fingerprint(read_identified(storage, join(parent, MANIFEST_NAME))["fingerprint"], name)
     if storage.exists(join(path, RUN_NAME)) or (parent and storage.exists(join(parent, RUN_NAME))):
         raise InputError(f"{path} is not finished: the run that makes it must be run again to its end first")
     files = storage.list_files(path) if storage.is_dir(path) else [path]
@@ -51,6 +54,33 @@ def fingerprint_input(storage: Storage, path: str) -> str:
         raise InputError(f"{path} is empty")
     listing = [[file.removeprefix(path), storage.size(file), storage.digest(file)] for file in files]
     return fingerprint_of({"foreign": listing})
+
+
+def read_identified(storage: Storage, path: str) -> dict[str, Any]:
+    """Return a `_run.json`, or a manifest that must say which run it is of.
+
+    Raises:
+        InputError: it is not what a job of this suite writes.
+    """
+    record = read_sections(storage, path)
+    if not isinstance(record.get("fingerprint"), str):
+        raise InputError(f"{path} is damaged: it has no fingerprint. {_ADVICE}")
+    return record
+
+
+def read_sections(storage: Storage, path: str) -> dict[str, Any]:
+    """Return a manifest in which those sections that are there have the form that others rely on.
+
+    Raises:
+        InputError: one has another form.
+    """
+    record = storage.read_json(path)
+    if not isinstance(record, dict):
+        raise InputError(f"{path} is damaged: it is no object. {_ADVICE}")
+    for section in _SECTIONS:
+        if not isinstance(record.get(section, {}), dict):
+            raise InputError(f"{path} is damaged: {section} is no object. {_ADVICE}")
+    return record
 
 
 def _of_manifest(manifest: Mapping[str, Any]) -> str:
@@ -73,5 +103,5 @@ def describe_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix:
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             lines += describe_differences(before, after, f"{name}.")
         elif before != after:
-            lines.append(f"{name}: {before!r} there, {after!r} now")
+            lines.append(f"{name}: {short_repr(before)} there, {short_repr(after)} now")
     return lines

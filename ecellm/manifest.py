@@ -27,7 +27,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ecellm.errors import InputError, OutputHeldError, SurroundingsError
-from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, describe_differences, fingerprint_of
+from ecellm.fingerprint import (
+    MANIFEST_NAME,
+    RUN_NAME,
+    describe_differences,
+    fingerprint_of,
+    read_identified,
+    read_sections,
+)
 from ecellm.redaction import redacted, redacted_arguments
 from ecellm.storage import Storage, join
 
@@ -39,6 +46,8 @@ HEARTBEAT_SECONDS = 15.0
 TAKEOVER_SECONDS = 60.0
 GIT_COMMIT_VARIABLE = "ECELLM_GIT_COMMIT"
 _SETTLE_SECONDS = 0.5
+_END_OF_TIME = 1e12  # seconds: a heartbeat beyond it, or Infinity, is none
+_MAX_PID = 2**22  # of Linux
 _CHECKPOINTS = "checkpoints/"
 _RECORDED_PACKAGES = ("ecellm", "ray", "torch", "transformers", "peft", "deepspeed", "pyarrow", "s3fs", "fsspec")
 
@@ -68,18 +77,14 @@ def read_record(storage: Storage, output_dir: str) -> dict[str, Any] | None:
     for name in (RUN_NAME, MANIFEST_NAME):
         path = join(output_dir, name)
         if storage.exists(path):
-            record = storage.read_json(path)
-            if not isinstance(record, dict) or "fingerprint" not in record:
-                raise InputError(f"{path} is damaged: it has no fingerprint. Remove the directory and run again")
-            return record
+            return read_identified(storage, path)
     return None
 
 
 def read_manifest(storage: Storage, directory: str) -> dict[str, Any]:
     """Return the manifest of a directory; nothing where others made it, or its run has not finished."""
     path = join(directory, MANIFEST_NAME)
-    manifest = storage.read_json(path) if storage.exists(path) else {}
-    return manifest if isinstance(manifest, dict) else {}
+    return read_sections(storage, path) if storage.exists(path) else {}
 
 
 def refuse_if_occupied(storage: Storage, output_dir: str, identity: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -131,7 +136,7 @@ class RunDirectory:
             logger.warning("overwrite: removing what lies in %s", output_dir)
             _clear(storage, output_dir)
         if not storage.create_exclusively(path, directory._record()):
-            _refuse_if_alive(storage.read_json(path), output_dir)
+            _refuse_if_alive(read_identified(storage, path), output_dir)
             storage.write_bytes(path, directory._record())
             time.sleep(_SETTLE_SECONDS)  # of two that take over at once, both have written before either reads back
         directory._confirm()
@@ -140,9 +145,11 @@ class RunDirectory:
 
     def _confirm(self) -> None:
         """Read back who owns the directory: the last of two that came at once wins, the other leaves."""
-        owner = self._storage.read_json(join(self._output_dir, RUN_NAME))["owner"]
-        if owner["id"] != self._owner["id"]:
-            raise OutputHeldError(f"{self._output_dir} was taken by {owner['host']} (pid {owner['pid']}) just now")
+        owner = read_identified(self._storage, join(self._output_dir, RUN_NAME)).get("owner", {})
+        if owner.get("id") != self._owner["id"]:
+            raise OutputHeldError(
+                f"{self._output_dir} was taken by {owner.get('host')} (pid {owner.get('pid')}) just now"
+            )
 
     def _record(self, *, released: bool = False) -> bytes:
         record = {
@@ -241,11 +248,11 @@ def refuse_if_held(storage: Storage, output_dir: str) -> None:
     """Raise `OutputHeldError` if another run is at work in the directory."""
     path = join(output_dir, RUN_NAME)
     if storage.exists(path):
-        _refuse_if_alive(storage.read_json(path), output_dir)
+        _refuse_if_alive(read_identified(storage, path), output_dir)
 
 
 def _refuse_if_alive(record: Mapping[str, Any], output_dir: str) -> None:
-    age = time.time() - float(record.get("heartbeat", 0.0))
+    age = time.time() - _heartbeat(record)
     owner = record.get("owner", {})
     if age >= TAKEOVER_SECONDS or _is_dead_here(owner):
         return
@@ -255,12 +262,21 @@ def _refuse_if_alive(record: Mapping[str, Any], output_dir: str) -> None:
     )
 
 
+def _heartbeat(record: Mapping[str, Any]) -> float:
+    """Return when a run last said that it is at work; 0, long ago, where a damaged record says no time."""
+    beat = record.get("heartbeat")
+    return float(beat) if isinstance(beat, int | float) and 0 <= beat < _END_OF_TIME else 0.0
+
+
 def _is_dead_here(owner: Mapping[str, Any]) -> bool:
     """Tell whether the owner was a process of this very machine that no longer runs."""
-    if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
+    pid = owner.get("pid")
+    if owner.get("host") != socket.gethostname() or not isinstance(pid, int):
         return False
+    if not 0 < pid <= _MAX_PID:
+        return True
     try:
-        os.kill(owner["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:

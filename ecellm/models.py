@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 from ecellm.errors import InputError
 from ecellm.fingerprint import fingerprint_input
 from ecellm.storage import Storage, absolute, is_local, join
+from ecellm.visible_text import short_text
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 PACKAGE_SCHEME = "package://"
 _COMPLETE = ".complete"
+_MAX_REASON_CHARACTERS = 500
 
 
 def cache_dir() -> Path:
@@ -161,15 +163,18 @@ def explained(name: str, problem: str) -> Iterator[None]:
     """Let transformers' failure to load something of model `name` become one message: what to set, or `problem`."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  of files that others made transformers raises anything
         # A refusal to run a model's own code is a plain ValueError, whose text names the argument.
         if "trust_remote_code" in str(error):
             raise InputError(
                 f"model {name} brings Python code of its own, which is not run unasked: "
                 f"set trust_remote_code=true if you trust the code of {name}"
             ) from None
-        first = str(error).strip().split("\n", 1)[0]
-        raise InputError(f"{problem}: {first}") from None
+        first = short_text(str(error).strip().split("\n", 1)[0], _MAX_REASON_CHARACTERS)
+        kind = "" if isinstance(error, OSError | ValueError) and first else f"{type(error).__name__}: "
+        raise InputError(f"{problem}: {kind}{first}") from None
 
 
 def _from_store(url: str, storage: Storage) -> Path:

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from ecellm.errors import InputError
+from ecellm.local_files import require_ordinary_file
 from ecellm.presets import find_preset, named_model, with_preset
 from ecellm.redaction import redacted
+from ecellm.visible_text import short_repr
+from ecellm.yaml_text import parse_yaml
 
 Config = TypeVar("Config", bound=BaseModel)
+_MOST_PROBLEMS = 20
 
 
 def load_config(config_class: type[Config], recipe: str | None, overrides: Sequence[str]) -> Config:
@@ -35,11 +38,12 @@ def load_config(config_class: type[Config], recipe: str | None, overrides: Seque
 
 def read_yaml(path: str) -> dict[str, Any]:
     """Read a YAML file that must hold a mapping."""
+    require_ordinary_file(path)
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = parse_yaml(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"cannot read recipe {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"recipe {path} is not valid YAML: {error}") from None
     if values is None:
         return {}
@@ -55,7 +59,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         raise InputError(f"override {override!r} must look like key=value or outer.inner=value")
     try:
         value = _parse_value(text)
-    except yaml.YAMLError:
+    except ValueError:
         raise InputError(f"override {override!r}: the value is not valid YAML") from None
     *parents, last = key.split(".")
     target = values
@@ -70,7 +74,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _parse_value(text: str) -> Any:
-    value = yaml.safe_load(text)
+    value = parse_yaml(text)
     if isinstance(value, str):
         # YAML 1.1 reads 1e-4 as text; people mean a number.
         try:
@@ -85,7 +89,10 @@ def validate(config_class: type[Config], values: Mapping[str, Any], where: str) 
     try:
         return config_class.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(config_class, problem) for problem in error.errors()]
+        problems = error.errors(include_url=False, include_context=False)
+        lines = [_explain(config_class, problem) for problem in problems[:_MOST_PROBLEMS]]
+        if len(problems) > _MOST_PROBLEMS:
+            lines.append(f"and {len(problems) - _MOST_PROBLEMS:,} more")
         raise InputError(f"{where}: " + "; ".join(lines)) from None
 
 
@@ -102,7 +109,7 @@ def _explain(config_class: type[BaseModel], problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{dotted}: {message}" if dotted else message
-    return f"{dotted}: {message} (given: {redacted(problem['input'], dotted)!r})"
+    return f"{dotted}: {message} (given: {short_repr(redacted(problem['input'], dotted))})"
 
 
 def _model_at(config_class: type[BaseModel], location: tuple[Any, ...]) -> type[BaseModel]:

@@ -16,7 +16,15 @@ from ecellm.config import JobConfig, content_of
 from ecellm.errors import InputError
 from ecellm.fingerprint import MANIFEST_NAME, fingerprint_input, fingerprint_of, part_fingerprint
 from ecellm.finished_files import check_contents, check_sizes, remove_damaged
-from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state, refuse_if_held, refuse_if_occupied
+from ecellm.manifest import (
+    OutputState,
+    RunDirectory,
+    describe_files,
+    read_manifest,
+    read_state,
+    refuse_if_held,
+    refuse_if_occupied,
+)
 from ecellm.resources import check_room_for_tasks
 from ecellm.storage import Storage, absolute, join
 
@@ -135,7 +143,7 @@ def plan(stage: Stage[ConfigT], config: ConfigT, planned: Mapping[str, str] | No
 def _has_errors_to_retry(storage: Storage, output_dir: str, config: JobConfig) -> bool:
     if not getattr(config, "retry_errors", False):
         return False
-    return storage.read_json(join(output_dir, MANIFEST_NAME))["status"] == "complete_with_errors"
+    return read_manifest(storage, output_dir).get("status") == "complete_with_errors"
 
 
 def _planned_fingerprint(planned: Mapping[str, str], path: str) -> str | None:

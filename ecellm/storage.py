@@ -26,6 +26,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ecellm.config import StorageConfig
 from ecellm.errors import InputError, SurroundingsError
+from ecellm.json_text import read_json
+from ecellm.local_files import require_ordinary_file
 from ecellm.parquet import CheckedParquetFile, parquet_writer
 
 # Arrow's default pool keeps what it once had: a worker of ingest stays at 200 MB with it and at 140 MB with malloc.
@@ -35,6 +37,10 @@ _S3 = ("s3://", "s3a://")
 _CONNECT_TIMEOUT_SECONDS = 10
 _READ_TIMEOUT_SECONDS = 60
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Files that are read whole are small; JSON takes up to thirty times its size in memory.
+_MAX_WHOLE_BYTES = 256 << 20
+_MAX_JSON_BYTES = 64 << 20
+_NO_SUCH_PATH = (errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def is_local(path: str) -> bool:
@@ -50,7 +56,10 @@ def is_stored(path: str) -> bool:
 def absolute(path: str) -> str:
     """Make a local path absolute (Ray workers run in other directories); URLs lose only a closing slash."""
     if is_local(path):
-        return str(Path(path.split("://", 1)[-1]).expanduser().resolve())
+        try:
+            return str(Path(path.split("://", 1)[-1]).expanduser().resolve())
+        except (RuntimeError, ValueError, OSError) as error:  # links in a circle, no such home, a NUL byte
+            raise InputError(f"{path!r} is no usable path: {_first_line(error)}") from None
     return path.rstrip("/")
 
 
@@ -122,6 +131,8 @@ class Storage:
             hint = "" if is_local(path) else ". Check the credentials on the nodes"
             raise InputError(f"no access to {path}: {_first_line(error)}{hint}") from None
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_SUCH_PATH:
+                raise InputError(f"{path}: {error.strerror}") from None
             if is_local(path):
                 raise
             if not (is_passing_problem(error) or _is_login_problem(error)):
@@ -181,16 +192,29 @@ class Storage:
         with self._explained(path):
             return int(fs.size(name))
 
+    def _readable(self, path: str) -> tuple[fsspec.AbstractFileSystem, str]:
+        """Do what `filesystem` does for a file that is to be read."""
+        fs, name = self.filesystem(path)
+        if isinstance(fs, LocalFileSystem):
+            require_ordinary_file(name)
+        return fs, name
+
     def open_read(self, path: str) -> IO[bytes]:
         """Open a file for streaming reads of bytes."""
-        fs, name = self.filesystem(path)
+        fs, name = self._readable(path)
         with self._explained(path):
             return fs.open(name, "rb")
 
-    def read_bytes(self, path: str) -> bytes:
-        """Return a whole small file."""
-        fs, name = self.filesystem(path)
+    def read_bytes(self, path: str, max_bytes: int = _MAX_WHOLE_BYTES) -> bytes:
+        """Return a whole small file.
+
+        Raises:
+            InputError: the file is missing, or is no small one.
+        """
+        fs, name = self._readable(path)
         with self._explained(path):
+            if (size := int(fs.size(name) or 0)) > max_bytes:
+                raise InputError(f"{path} has {size:,} bytes, and may have {max_bytes:,}. Is it the right file?")
             return bytes(fs.cat_file(name))
 
     def read_json(self, path: str) -> Any:
@@ -200,9 +224,11 @@ class Storage:
             InputError: the file is missing or is not JSON.
         """
         try:
-            return json.loads(self.read_bytes(path))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not valid JSON: {error}") from None
+            return read_json(self.read_bytes(path, _MAX_JSON_BYTES))
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"{path} is not valid JSON: {_first_line(error)}") from None
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Publish a small file atomically."""
@@ -286,7 +312,7 @@ class Storage:
         """Open a Parquet file for reading by row group."""
         with ExitStack() as stack:
             # Local files are read by Arrow itself, others through fsspec.
-            source: Any = absolute(path) if is_local(path) else stack.enter_context(self.open_read(path))
+            source: Any = self._readable(path)[1] if is_local(path) else stack.enter_context(self.open_read(path))
             with self._explained(path):
                 file = CheckedParquetFile(source, path, partial(self._explained, path))
             yield stack.enter_context(file)

@@ -1,7 +1,9 @@
 """Text of unknown origin, made safe to look at: what would be invisible, or change the order of the text, is shown."""
 
 import re
+import reprlib
 import unicodedata
+from typing import Any
 
 # Controls except tab and line feed; separators that some programs take for the end of a line; marks, overrides and
 # isolates of writing direction; zero-width characters (but the joiners, which emoji and Persian need) and the byte
@@ -31,6 +33,16 @@ def short_text(text: str, length: int, *, keep_end: int = 0) -> str:
         return line
     end = _fitting(line[::-1], keep_end)[::-1]
     return _fitting(line, length - 1 - _width(end)) + "…" + end
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 20
+_SHORT.maxstring = _SHORT.maxother = 300
+
+
+def short_repr(value: Any) -> str:
+    """Return a value of any size and depth as Python writes it, in part where it is large: for messages."""
+    return _SHORT.repr(value)
 
 
 def _width(text: str) -> int:

@@ -1,6 +1,7 @@
 """The catalogue of instructions: per task one seed, rewrites of it, and one wording held out for the unseen test."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -10,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ecellm.dataset.hashing import UIntArray, ranks_of_words
+from ecellm.dataset.sample import check_text
 from ecellm.errors import InputError
 from ecellm.settings import Setting
 from ecellm.storage import Storage
+from ecellm.visible_text import short_repr
 
 IntArray = npt.NDArray[np.int64]
 
@@ -81,9 +84,11 @@ def _entry(name: str, entry: Any, path: str | None) -> Instructions:
         raise InputError(f"{path}: {name} needs the texts 'seed' and 'unseen' and the list 'diverse'")
     if not all(isinstance(text, str) for text in diverse):
         raise InputError(f"{path}: {name}: 'diverse' must hold texts")
-    repeated = sorted({text for text in diverse if diverse.count(text) > 1})
+    for text in (seed, unseen, *diverse):
+        check_text(f"{path}: {name}: a wording", text, nullable=False)
+    repeated = sorted(text for text, number in Counter(diverse).items() if number > 1)
     if repeated:
-        raise InputError(f"{path}: {name}: 'diverse' has this text twice: {repeated[0]!r}")
+        raise InputError(f"{path}: {name}: 'diverse' has this text twice: {short_repr(repeated[0])}")
     if unseen in (seed, *diverse):
         raise InputError(
             f"{path}: {name}: the unseen instruction must not be among the diverse ones, the seed included"

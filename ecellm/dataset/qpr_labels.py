@@ -1,9 +1,9 @@
 """QPR's graded relevance: one list of ESCI labels a test row, which the release keeps in a file of its own."""
 
-import json
-
 from ecellm.errors import InputError
+from ecellm.json_text import read_json
 from ecellm.storage import Storage
+from ecellm.visible_text import short_repr
 
 ESCI_LABELS = ("E", "S", "C", "I")
 
@@ -17,9 +17,10 @@ def read_qpr_labels(storage: Storage, path: str) -> list[list[str]]:
     value = storage.read_json(path)
     if not isinstance(value, list) or not value:
         raise InputError(f"{path} must be a JSON list with one list of labels for each test row")
+    known = ", ".join(ESCI_LABELS)
     for number, labels in enumerate(value):
         if not isinstance(labels, list) or not labels or not all(label in ESCI_LABELS for label in labels):
-            raise InputError(f"{path}: list {number} must hold labels out of {', '.join(ESCI_LABELS)}, not {labels!r}")
+            raise InputError(f"{path}: list {number} must hold labels out of {known}, not {short_repr(labels)}")
     return value
 
 
@@ -30,8 +31,7 @@ def check_labels(labels: list[str], input_text: str, row_index: int) -> list[str
         InputError: their numbers differ.
     """
     try:
-        candidates = json.loads(input_text)["product list"]
-        num_candidates = len(candidates)
+        num_candidates = len(read_json(input_text)["product list"])
     except (ValueError, KeyError, TypeError):
         raise InputError(f"QPR test row {row_index}: the input has no 'product list' to label") from None
     if num_candidates != len(labels):

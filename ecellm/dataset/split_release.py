@@ -20,6 +20,7 @@ from ecellm.settings import SETTINGS
 from ecellm.sources.records import Quarantine
 from ecellm.sources.release import iter_raw_rows
 from ecellm.storage import Storage, join
+from ecellm.visible_text import short_repr
 
 SPLIT_NAME = "split.json"
 STAGED = pa.schema([(name, pa.string()) for name in TEXT_FIELDS])
@@ -127,7 +128,7 @@ def _split(
     splitter.flush()
     bad_rows.flush()
     if not splitter.chunks:
-        raise InputError(f"none of the {num_rows:,} rows is usable")
+        raise InputError(f"{bad_rows.file}: none of the {num_rows:,} rows is usable")
     return num_rows
 
 
@@ -135,7 +136,7 @@ class _BadRows:
     """Stops at the first bad row, or writes bad rows to `quarantine/`."""
 
     def __init__(self, storage: Storage, output_dir: str, file: str, on_bad_row: str) -> None:
-        self._file = file
+        self.file = file
         self._fail = on_bad_row == "fail"
         self._quarantine = Quarantine(storage, join(output_dir, "quarantine"), file)
 
@@ -148,12 +149,19 @@ class _BadRows:
         """Take one bad row, whose place in the input is `number`."""
         if self._fail:
             raise InputError(
-                f"{self._file}: row {number} (counted from 0): {reason}. "
+                f"{self.file}: row {number} (counted from 0): {reason}. "
                 "on_bad_row=quarantine writes such rows to quarantine/ and goes on"
             )
-        row = json.dumps(raw, default=str)  # ASCII escapes: the row may hold what Arrow cannot
-        self._quarantine.add(row, reason, row_number=number)
+        self._quarantine.add(_shown(raw), reason, row_number=number)
 
     def flush(self) -> None:
         """Write the rows at hand."""
         self._quarantine.flush()
+
+
+def _shown(raw: Any) -> str:
+    """Return a row of any form as text that Arrow can hold, hence ASCII escapes."""
+    try:
+        return json.dumps(raw, default=str)
+    except (RecursionError, ValueError, TypeError):  # readable, but too deep or too odd to be written again
+        return ascii(short_repr(raw))

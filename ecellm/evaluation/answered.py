@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ecellm.contract import conform
 from ecellm.dataset.partitions import hive_keys, list_partitions
 from ecellm.errors import InputError
 from ecellm.schema import PREDICTIONS, SAMPLES
@@ -155,7 +156,10 @@ def read_columns(
             if missing:
                 raise InputError(f"{path} lacks the columns {', '.join(missing)}")
             tables.append(file.read(columns=[*columns, *(name for name in optional if name in names)]))
-    return pa.concat_tables(tables, promote_options="permissive")
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InputError(f"{files[0]} and the files beside it do not have the same columns: {error}") from None
 
 
 def read_answered(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> Answered:
@@ -174,7 +178,7 @@ def read_answered(storage: Storage, predictions: Sequence[str], samples: Mapping
         InputError: a sample is missing or answered twice, the predictions come from more than one run, or a column
             holds what it must not.
     """
-    table = _checked(read_columns(storage, predictions, PREDICTION_COLUMNS, FACT_COLUMNS), PREDICTIONS, predictions[0])
+    table = _conform(read_columns(storage, predictions, PREDICTION_COLUMNS, FACT_COLUMNS), PREDICTIONS, predictions[0])
     if not table.num_rows:
         return Answered([], [], {})
     run = {name: _only_value(table, name, predictions[0]) for name in ("run_id", "model", "adapter", "decoding")}
@@ -192,12 +196,16 @@ def read_asked(storage: Storage, predictions: Sequence[str], samples: Mapping[st
     """Return the samples that any of several runs were asked, each once, with empty answers of no run."""
     tables = []
     for path in predictions:
-        table = _checked(read_columns(storage, [path], _ASKED_COLUMNS), PREDICTIONS, path)
+        table = _conform(read_columns(storage, [path], _ASKED_COLUMNS), PREDICTIONS, path)
         tables += [table, _failed_rows(storage, [path], table).select(_ASKED_COLUMNS)] if table.num_rows else []
     if not tables:
         return Answered([], [], {})
     rows = _samples_with_ids(storage, samples, pa.concat_tables(tables, promote_options="permissive"))
     return Answered(rows, [""] * len(rows), dict.fromkeys(("run_id", "model", "adapter", "decoding")))
+
+
+def _conform(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    return conform(table, schema, where, _NEVER_NULL)
 
 
 def _failed_rows(storage: Storage, predictions: Sequence[str], answered: pa.Table) -> pa.Table:
@@ -209,7 +217,7 @@ def _failed_rows(storage: Storage, predictions: Sequence[str], answered: pa.Tabl
         errors = join(root, "errors", name)
         if not storage.exists(errors):
             continue
-        failed = _checked(read_columns(storage, [errors], _ASKED_COLUMNS), PREDICTIONS, errors)
+        failed = _conform(read_columns(storage, [errors], _ASKED_COLUMNS), PREDICTIONS, errors)
         for column, value in place.items():
             failed = failed.filter(pc.equal(failed[column], value))
         texts = {"response": "", "finish_reason": FAILED}
@@ -220,35 +228,17 @@ def _failed_rows(storage: Storage, predictions: Sequence[str], answered: pa.Tabl
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def _checked(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
-    """Return a table with the columns' types of a contract.
-
-    Raises:
-        InputError: a value does not fit its type, or is null where it must not be.
-    """
-    for place, name in enumerate(table.column_names):
-        wanted = schema.field(name).type
-        wanted = wanted.value_type if pa.types.is_dictionary(wanted) else wanted
-        try:
-            table.column(place).validate(full=True)
-            column = table.column(place).cast(wanted)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise InputError(f"{where}: column {name} does not hold {wanted}: {error}") from None
-        if column.null_count and name in _NEVER_NULL:
-            raise InputError(f"{where}: column {name} is null in {column.null_count:,} of {table.num_rows:,} rows")
-        table = table.set_column(place, name, column)
-    return table
-
-
 def check_ids(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the run_id of each answer to one (setting, task).
 
     Raises:
         InputError: a predicted sample is not among the samples.
     """
-    table = read_columns(storage, predictions, PREDICTION_COLUMNS[:-1])  # without the long one, the response
+    columns = PREDICTION_COLUMNS[:-1]  # without the long one, the response
+    table = _conform(read_columns(storage, predictions, columns), PREDICTIONS, predictions[0])
     if table.num_rows:
-        found = read_columns(storage, _sample_files(samples, table), ["sample_id"])
+        files = _sample_files(samples, table)
+        found = _conform(read_columns(storage, files, ["sample_id"]), SAMPLES, files[0])
         _require_all(table, set(found["sample_id"].to_pylist()), predictions[0])
     run_ids: list[str] = table["run_id"].to_pylist()
     return run_ids
@@ -272,7 +262,7 @@ def _samples_with_ids(storage: Storage, samples: Mapping[str, Sequence[str]], pr
     # Only rankings are scored by what stands in the input, the longest of a sample's texts.
     columns = (*SAMPLE_COLUMNS, "input") if task is not None and task.ranks_choices else SAMPLE_COLUMNS
     files = _sample_files(samples, predictions)
-    table = _checked(read_columns(storage, files, columns, OPTIONAL_SAMPLE_COLUMNS), SAMPLES, files[0])
+    table = _conform(read_columns(storage, files, columns, OPTIONAL_SAMPLE_COLUMNS), SAMPLES, files[0])
     ids = pa.array(predictions["sample_id"].to_pylist(), pa.string())
     rows = table.filter(pc.is_in(table["sample_id"], value_set=ids)).to_pylist()
     found = {row["sample_id"] for row in rows}

@@ -50,7 +50,10 @@ def comparability(
     job = str(samples_manifest.get("job"))
     if job not in _ORIGINS:
         return f"the samples were made by {job}, not by ingest of the release"
-    reason = _ORIGINS[job](samples_manifest, known.name)
+    try:
+        reason = _ORIGINS[job](samples_manifest, known.name)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return "the samples' manifest is not what a job of this suite writes"
     size = published_count(Partition(setting, split, known.name)) or 0
     if reason is None and num_answered != size:
         return f"{num_answered:,} of the paper's {size:,} test rows are answered"
@@ -106,8 +109,8 @@ def remarks(samples_manifest: Manifest, task: str, num_invalid: int) -> tuple[st
         num_invalid: answers that the released scorer could not read.
     """
     found = []
-    if samples_manifest["job"] == "build":
-        own = samples_manifest["config"].get("instructions") is None
+    if samples_manifest.get("job") == "build":
+        own = samples_manifest.get("config", {}).get("instructions") is None
         wording = "the project's own wording" if own else "the catalogue that was given"
         found.append(f"the test rows are the paper's, but their instructions are drawn anew from {wording}")
     known = find_task(task)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ecellm.config import PredictConfig
 from ecellm.dataset import segments
 from ecellm.errors import InputError
-from ecellm.inference.asking import AnswerSpaceOf, Asking
+from ecellm.inference.asking import ASKED_COLUMNS, SAMPLE_KEYS, AnswerSpaceOf, Asking
 from ecellm.inference.engines.load import load_engine, prompt_tokenizer
 from ecellm.inference.journal import Journal
 from ecellm.inference.request import Answer, Failure, Request
@@ -23,8 +23,6 @@ from ecellm.schema import PREDICTION_ERRORS, PREDICTIONS
 from ecellm.storage import Storage, join
 
 logger = logging.getLogger(__name__)
-_KEYS = ("sample_id", "example_id", "task", "split", "setting", "row_index")
-_COLUMNS = [*_KEYS, "instruction", "input", "options", "few_shot_example", "relevance"]
 _MOST_FAILED_IN_A_ROW = 8  # rows, each by itself, without an answer between them
 _JOURNAL_SECONDS = 2.0  # between writes where rows are asked one by one since some kill the process
 _DOES_NOT_FIT = Failure("prompt_does_not_fit: raise max_length")
@@ -71,7 +69,7 @@ class Answerer:
         before = self._finished(shard)
         if before is not None and not shard["again"]:  # the actor that wrote it died before it could say so
             return {"name": shard["name"]}
-        rows = segments.read(self._storage, shard["piece"], _COLUMNS)
+        rows = segments.read(self._storage, shard["piece"], ASKED_COLUMNS, never_null=SAMPLE_KEYS)
         with Suspects(self._storage, self._output_dir, shard["name"]) as suspects:
             self._answer_part(shard, rows, before, suspects)
         return {"name": shard["name"]}
@@ -231,4 +229,4 @@ class Answerer:
 
 
 def _keys(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in _KEYS}
+    return {name: row[name] for name in SAMPLE_KEYS}

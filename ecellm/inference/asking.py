@@ -11,6 +11,8 @@ from ecellm.prompts.rendering import PromptParts, before_answer, render
 from ecellm.prompts.tokenization import PromptTokenizer, TokenizedPrompt
 from ecellm.storage import Storage, absolute
 
+SAMPLE_KEYS = ("sample_id", "example_id", "task", "split", "setting", "row_index")
+ASKED_COLUMNS = (*SAMPLE_KEYS, "instruction", "input", "options", "few_shot_example", "relevance")
 # Tells of a samples row what its answer may be.
 AnswerSpaceOf = Callable[[Mapping[str, Any]], AnswerSpace]
 

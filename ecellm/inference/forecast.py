@@ -19,7 +19,7 @@ from ecellm.dataset import segments
 from ecellm.dataset.partitions import Partition
 from ecellm.errors import InputError
 from ecellm.inference.answer_lengths import answer_limits
-from ecellm.inference.asking import AnswerSpaceOf, Asking, asked_partitions
+from ecellm.inference.asking import ASKED_COLUMNS, AnswerSpaceOf, Asking, asked_partitions
 from ecellm.inference.progress import duration_text
 from ecellm.inference.speed import ActorTime, cpu_speed, gpu_speed, shape_of
 from ecellm.inference.totals import Totals, bill, money_text
@@ -120,7 +120,7 @@ class _Reader:
 
     def split(self, partition: Partition, files: Sequence[str]) -> SplitForecast:
         """Count the rows of one (setting, task), and look at some of them."""
-        everything = segments.cut(self._storage, files, rows_per_piece=1 << 62, limit=self._config.limit)
+        everything = segments.cut(self._storage, files, 1 << 62, self._config.limit, ASKED_COLUMNS)
         piece = everything[0] if everything else []
         num_rows = segments.num_rows(piece)
         places = _spread(num_rows, _MOST_LOOKED_AT)

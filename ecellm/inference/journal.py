@@ -13,10 +13,12 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from ecellm.contract import conform, require_columns
 from ecellm.schema import PREDICTIONS
 from ecellm.storage import Storage, join
 
 JOURNAL_DIRECTORY = "in_progress"
+_NEVER_NULL = {field.name for field in PREDICTIONS if not field.nullable}
 
 
 def part_directory(output_dir: str, part: str) -> str:
@@ -44,7 +46,7 @@ class Journal:
         self._storage = storage
         self._directory = part_directory(output_dir, part)
         files = storage.list_files(self._directory, ".parquet")
-        self.records: list[dict[str, Any]] = [row for path in files for row in storage.read_table(path).to_pylist()]
+        self.records: list[dict[str, Any]] = [row for path in files for row in _records(storage, path)]
         self._next_file = len(files)
         self._waiting: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -98,3 +100,16 @@ class Journal:
             path = join(self._directory, f"{self._next_file:05d}.parquet")
             self._storage.write_table(path, pa.Table.from_pylist(records, schema=PREDICTIONS))
             self._next_file += 1
+
+
+def _records(storage: Storage, path: str) -> list[dict[str, Any]]:
+    """Return the rows of one file.
+
+    Raises:
+        InputError: something else than this module has written it.
+    """
+    with storage.parquet_file(path) as file:
+        require_columns(path, file.schema_arrow, PREDICTIONS, PREDICTIONS.names)
+        table = conform(file.read(columns=PREDICTIONS.names), PREDICTIONS, path, _NEVER_NULL)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows

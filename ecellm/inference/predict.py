@@ -21,7 +21,7 @@ from ecellm.fingerprint import fingerprint_input, fingerprint_of
 from ecellm.inference import forecast, totals
 from ecellm.inference.answer_lengths import answer_limits
 from ecellm.inference.answerer import Answerer
-from ecellm.inference.asking import AnswerSpaceOf, asked_partitions
+from ecellm.inference.asking import ASKED_COLUMNS, AnswerSpaceOf, asked_partitions
 from ecellm.inference.engines.load import local_adapters, prompt_tokenizer
 from ecellm.inference.journal import JOURNAL_DIRECTORY
 from ecellm.inference.progress import SplitProgress
@@ -227,7 +227,7 @@ def _plan(config: PredictConfig, output_dir: str, fingerprint: str) -> tuple[lis
     for number, adapter in enumerate(config.all_adapters):
         for partition, files in partitions.items():
             directory = join(output_dir, "data", f"setting={partition.setting}", f"task={partition.task}")
-            for piece in segments.cut(storage, files, config.rows_of_a_shard, config.limit):
+            for piece in segments.cut(storage, files, config.rows_of_a_shard, config.limit, ASKED_COLUMNS):
                 name = part_name(len(shards))
                 again = config.retry_errors and name in failed and join(directory, name) in finished
                 shards.append(

@@ -34,6 +34,7 @@ INDEX_NAME = "_index.parquet"
 # Small row groups: training shuffles by row group and reads one at a time.
 ROW_GROUP_ROWS = 512
 _SPLITS = ("train", "val")
+_COLUMNS = ("sample_id", "task", "setting", "instruction", "input", "options", "few_shot_example", "output")
 _COUNTS = ("num_tokens", "num_shortened", "num_inexact", "num_shorter_than_asked")
 
 
@@ -139,7 +140,7 @@ def _plan(config_json: str) -> list[dict[str, Any]]:
         ids = _ids_by_task(storage, files) if number is not None else {p.task: [] for p in partitions}
         mixture = config.mixture if split == "train" else None
         keep = thresholds(ids, number, mixture, config.seed)
-        pieces = segments.cut(storage, files, config.rows_per_shard)
+        pieces = segments.cut(storage, files, config.rows_per_shard, columns=_COLUMNS)
         shards += [{"split": split, "part": part, "piece": piece, "keep": keep} for part, piece in enumerate(pieces)]
     return shards
 
@@ -170,7 +171,7 @@ def tokenize_part(shard: Mapping[str, Any], *, config_json: str, output_dir: str
     rows: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     num_inexact = num_shorter = 0
-    for sample in segments.read(storage, shard["piece"]):
+    for sample in segments.read(storage, shard["piece"], _COLUMNS):
         if selection_hash(config.seed, sample["sample_id"]) > shard["keep"][sample["task"]]:
             continue
         text = tokenize_for_training(tokenizer, PromptParts.of(sample), sample["output"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecellm.errors import InputError
+from ecellm.json_text import read_json
 from ecellm.models import read_beside
 from ecellm.storage import Storage
 
@@ -31,6 +32,14 @@ class PromptRecord:
     max_answer_tokens: int
 
 
+def record_of(preprocess: Mapping[str, Any]) -> PromptRecord | None:
+    """Return the record that the config of a preprocess run makes; None if it is not known, or not such a config."""
+    try:
+        return _checked({name: preprocess[name] for name in PromptRecord.__dataclass_fields__})
+    except (KeyError, TypeError):
+        return None
+
+
 def write_record(directory: Path, preprocess: Mapping[str, Any]) -> None:
     """Write the record into a model's local directory; nothing if it is not known.
 
@@ -38,9 +47,16 @@ def write_record(directory: Path, preprocess: Mapping[str, Any]) -> None:
         directory: where the weights are.
         preprocess: config of the preprocess run that made the training rows; empty if others made them.
     """
-    if preprocess:
-        record = PromptRecord(**{name: preprocess[name] for name in PromptRecord.__dataclass_fields__})
+    if record := record_of(preprocess):
         (directory / RECORD_NAME).write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+
+
+def _checked(values: Any) -> PromptRecord:
+    """Return the record of some values; raise TypeError if they are not those of one."""
+    record = PromptRecord(**values)
+    if not isinstance(record.prompt_format, str) or {type(record.max_length), type(record.max_answer_tokens)} != {int}:
+        raise TypeError("a prompt format and two numbers are wanted")
+    return record
 
 
 def read_record(name: str, revision: str | None, storage: Storage) -> PromptRecord | None:
@@ -58,7 +74,7 @@ def read_record(name: str, revision: str | None, storage: Storage) -> PromptReco
     if content is None:
         return None
     try:
-        return PromptRecord(**json.loads(content))
+        return _checked(read_json(content))
     except (ValueError, TypeError):
         raise InputError(
             f"model {name}: {RECORD_NAME} beside it is not what finetune wrote; remove it to do without"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from ecellm.errors import InputError
 from ecellm.storage import Storage, join
+from ecellm.visible_text import short_repr, short_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DIRECTORY = "amazon_google"
+_MOST_SHOWN = 1000  # characters of a message
 _PRODUCT_FIELDS = ("description", "manufacturer", "price")
 _FILES = {
     "Amazon.csv": ("id", "title", *_PRODUCT_FIELDS),
@@ -51,7 +53,10 @@ def read(storage: Storage, raw_dir: str) -> AmazonGoogle:
     for column, table, name in (("idAmazon", amazon, "Amazon.csv"), ("idGoogleBase", google, "GoogleProducts.csv")):
         unknown = mapping.loc[~mapping[column].isin(table["id"]), column]
         if len(unknown):
-            raise InputError(f"mapping row {unknown.index[0]}: {column} {unknown.iloc[0]!r} is not in {name}")
+            raise InputError(
+                f"{files(raw_dir)[-1]}: mapping row {unknown.index[0]}: {column} {short_repr(unknown.iloc[0])} is not in "
+                f"{name}"
+            )
     return AmazonGoogle(amazon, google, mapping)
 
 
@@ -65,5 +70,6 @@ def _read_csv(storage: Storage, path: str, columns: tuple[str, ...]) -> "pd.Data
         raise InputError(f"{path} is not a readable CSV file: {str(error).strip()}") from None
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+        has = short_text(", ".join(map(str, table.columns)), _MOST_SHOWN)
+        raise InputError(f"{path} has no column {', '.join(missing)}; it has {has}")
     return table[list(columns)]

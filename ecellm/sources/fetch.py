@@ -33,6 +33,7 @@ from ecellm.sources.fetch_parts import (
 )
 from ecellm.sources.fetch_progress import bytes_text, progress_lines
 from ecellm.storage import Storage, absolute, join
+from ecellm.visible_text import short_repr
 
 logger = logging.getLogger(__name__)
 # The same for all fetches: what is held is the directory, whichever files are asked for.
@@ -179,11 +180,13 @@ def _standing(storage: Storage, raw_dir: str, entry: Entry, target: Entry | Memb
     if not storage.exists(record):
         return Standing.FOREIGN
     content = storage.read_json(record)
+    if not isinstance(content, dict) or not {"size", "sha256"} <= content.keys():
+        raise InputError(f"{record} is damaged: remove it, and {path} if it is not yours, and fetch again")
     if content["size"] != storage.size(path):
         return Standing.FOREIGN
-    if target.sha256 not in {None, content["sha256"]}:
+    if target.sha256 is not None and target.sha256 != content["sha256"]:
         raise InputError(
-            f"{path} was fetched with sha256 {content['sha256']}, but the list of addresses now says {target.sha256}: "
+            f"{path} was fetched with sha256 {short_repr(content['sha256'])}, but the list of addresses now says {target.sha256}: "
             "remove the file to fetch it again"
         )
     return Standing.THERE
@@ -238,12 +241,23 @@ def _ask_upstream(files: Sequence[File], patience: Patience) -> tuple[dict[str, 
     return seen, problems
 
 
+def _begun(storage: Storage, path: str) -> dict[str, Any] | None:
+    """Return what is noted of a file that was begun; None where nothing is, or nothing that can be gone on from."""
+    noted = storage.read_json(path) if storage.exists(path) else None
+    try:
+        upstream = Upstream(**noted["upstream"])
+        is_usable = upstream.length is None or isinstance(upstream.length, int)
+        return dict(noted) if is_usable and isinstance(noted["chunk_bytes"], int) and noted["chunk_bytes"] > 0 else None
+    except (TypeError, KeyError):
+        return None
+
+
 def _begin(storage: Storage, raw_dir: str, file: File, upstream: Upstream, chunk_bytes: int) -> Transfer:
     """Note which version is fetched; parts of another one go. Parts keep the size with which they were begun."""
     name = file.entry.name
     path = source_path(raw_dir, name)
     source: dict[str, Any] = {"upstream": asdict(upstream), "chunk_bytes": chunk_bytes}
-    before = storage.read_json(path) if storage.exists(path) else None
+    before = _begun(storage, path)
     change = _change(Upstream(**before["upstream"]), upstream) if before else "nothing there"
     if before and not change:
         source = before

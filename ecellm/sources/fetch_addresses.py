@@ -11,13 +11,13 @@ from pathlib import PurePosixPath
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from ecellm.config import Frozen
 from ecellm.errors import InputError
 from ecellm.recipe import validate
 from ecellm.storage import Storage, absolute
+from ecellm.yaml_text import parse_yaml
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
@@ -131,8 +131,8 @@ def read_addresses(storage: Storage, path: str | None) -> tuple[Entry, ...]:
         data = storage.read_bytes(absolute(path))
     where = path or "upstream.yaml"
     try:
-        values = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError):
+        values = parse_yaml(data)
+    except ValueError:
         # The parser's own message quotes the line, which may hold a signed address.
         raise InputError(f"addresses {where} is not valid YAML") from None
     if not isinstance(values, dict):

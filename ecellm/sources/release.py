@@ -4,13 +4,13 @@ The release is one JSON array (529 MB); own data are JSON lines or Parquet. All 
 dicts, unchecked.
 """
 
-import json
 from collections.abc import Iterator
 from typing import IO, Any
 
 import pyarrow as pa
 
 from ecellm.errors import InputError
+from ecellm.json_text import read_json
 from ecellm.sources.json_array import iter_json_array
 from ecellm.sources.lines import numbered_lines, open_lines
 from ecellm.storage import Storage
@@ -66,8 +66,8 @@ def iter_json_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, Any]]:
             continue
         row += 1
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            value = read_json(line)
+        except ValueError as error:
             raise InputError(f"{path}: line {line_number} is not valid JSON: {_plain(error)}") from None
         yield row, value
 
@@ -80,7 +80,8 @@ def _iter_parquet(storage: Storage, path: str) -> Iterator[tuple[int, Any]]:
                 for row in batch.to_pylist():
                     yield number, row
                     number += 1
-        except (pa.ArrowException, OSError) as error:
+        # ValueError, OverflowError: text that is none, days and times that Python cannot hold.
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise InputError(f"{path} is damaged after row {number - 1}: {_plain(error)}") from None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ecellm.tasks.json_text import read_json
+from ecellm.json_text import read_json
 from ecellm.tasks.scorer import RELEASED, STRICT, FloatArray, RowScore, Sample, Scorer, ratio
 
 KEYS = ("attribute", "value", "source")

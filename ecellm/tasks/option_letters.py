@@ -6,7 +6,7 @@ A reference is either the letter alone or the whole text of the option.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ecellm.tasks.json_text import read_json
+from ecellm.json_text import read_json
 from ecellm.tasks.letter_scorers import LETTERS, ReleasedLetterScorer, StrictLetterScorer
 from ecellm.tasks.scorer import Sample, Scorer
 from ecellm.tasks.task import Task

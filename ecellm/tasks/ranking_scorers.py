@@ -5,7 +5,7 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from ecellm.tasks.json_text import read_json
+from ecellm.json_text import read_json
 from ecellm.tasks.letter_scorers import leading_letter
 from ecellm.tasks.scorer import RELEASED, STRICT, FloatArray, RowScore, Sample, Scorer, ratio
 

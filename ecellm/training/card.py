@@ -15,6 +15,7 @@ from typing import Any
 from ecellm.config import FinetuneConfig
 from ecellm.loss_curve import draw_loss, loss_curve
 from ecellm.manifest import read_manifest
+from ecellm.prompts.record import record_of
 from ecellm.prompts.rendering import PromptParts, render
 from ecellm.redaction import redacted_text
 from ecellm.storage import Storage, join
@@ -74,8 +75,9 @@ def _count_tokens(storage: Storage, rows_dir: str, split: str) -> int:
 
 def _preprocess_manifest(storage: Storage, rows_dir: str) -> dict[str, Any]:
     manifest = read_manifest(storage, rows_dir)
-    known = manifest.get("job") == "preprocess"
-    return {name: manifest[name] for name in ("config", "details")} if known else {}
+    config, details = manifest.get("config", {}), manifest.get("details", {})
+    known = manifest.get("job") == "preprocess" and record_of(config) is not None
+    return {"config": config, "details": details} if known else {}
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def _data(rows: RowFigures) -> dict[str, Any]:
     if config:
         length, prompt_format = config["max_length"], config["prompt_format"]
         notes.append(f"At most {length:,} tokens a sample, prompts in the format `{prompt_format}`")
-    if details.get("num_shortened"):
+    if isinstance(details.get("num_shortened"), int) and details["num_shortened"]:
         notes.append(f"{details['num_shortened']:,} inputs were shortened to fit")
     return {
         "num_rows": {split: f"{number:,}" for split, number in rows.num_rows.items()},

@@ -4,6 +4,7 @@ What is learned of model and rows on the way is handed back, for the estimate of
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from ecellm.manifest import read_manifest
 from ecellm.resources import check_room
 from ecellm.storage import Storage, join
 from ecellm.training.estimate import Facts, Lengths, gpu_memory_gib
-from ecellm.training.rows import INDEX_NAME, read_index, split_directory
+from ecellm.training.order import RowGroup
+from ecellm.training.rows import COLUMNS, INDEX_NAME, read_group, read_index, split_directory
 
 _GPU_WAIT_SECONDS = 60.0
 
@@ -72,9 +74,9 @@ def check_model_and_rows(config: FinetuneConfig, storage: Storage, rows_dir: str
     _check_tokenizer(storage, rows_dir, base_model, tokenizer)
     lengths = {"train": Lengths(), "val": Lengths()}
     for split, groups in (("train", index), ("val", read_index(storage, rows_dir, "val"))):
-        for name in sorted({group.file for group in groups}):
+        for name, own in groupby(groups, key=lambda group: group.file):
             path = join(split_directory(rows_dir, split), name)
-            lengths[split] += _check_ids(storage, path, base_model, model.config)
+            lengths[split] += _check_rows(storage, path, list(own), base_model, model.config)
     return Facts(measure(model, config), lengths["train"], get_system_memory())
 
 
@@ -127,13 +129,17 @@ def _check_tokenizer(storage: Storage, rows_dir: str, base_model: str, tokenizer
         )
 
 
-def _check_ids(storage: Storage, path: str, base_model: str, model_config: Any) -> Lengths:
+def _check_rows(storage: Storage, path: str, groups: Sequence[RowGroup], base_model: str, model_config: Any) -> Lengths:
     """Check one file's rows by row group, in bounded memory; return their lengths."""
     vocab_size = model_config.get_text_config().vocab_size
     lengths = Lengths()
     with storage.parquet_file(path) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=["input_ids", "labels", "num_prompt_tokens"])
+        for group in groups:
+            table = read_group(file, group, path, COLUMNS)
+            if table["position"].to_pylist() != list(
+                range(group.first_position, group.first_position + group.num_rows)
+            ):
+                raise InputError(f"{path} has other positions than its index says. Run preprocess again")
             has_labels = table["labels"].null_count < table.num_rows
             if has_labels != bool(model_config.is_encoder_decoder):
                 kinds = ("sequence-to-sequence", "causal")

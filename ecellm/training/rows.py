@@ -4,15 +4,20 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from ecellm.contract import conform, require_columns
 from ecellm.errors import InputError
+from ecellm.schema import TRAINING_INDEX, TRAINING_ROWS
 from ecellm.storage import Storage, join
 from ecellm.training.batches import TrainingRow
 from ecellm.training.order import RowGroup, Window, epoch_windows, sequential_windows
 
 INDEX_NAME = "_index.parquet"
+_INDEX_COLUMNS = ("file", "row_group", "first_position", "num_rows")
 _MANY_ROWS = 4096
-_COLUMNS = ["position", "sample_id", "input_ids", "labels", "num_prompt_tokens", "task", "setting"]
+_NEVER_NULL = {field.name for field in TRAINING_ROWS if not field.nullable}
+COLUMNS = ("position", "sample_id", "input_ids", "labels", "num_prompt_tokens", "task", "setting")
 
 
 def split_directory(rows_dir: str, split: str) -> str:
@@ -32,9 +37,38 @@ def read_index(storage: Storage, rows_dir: str, split: str) -> tuple[RowGroup, .
         if storage.list_files(directory, ".parquet"):
             raise InputError(f"{path} does not exist: the rows are not complete. Run preprocess again")
         return ()
-    rows = storage.read_table(path, ["file", "row_group", "first_position", "num_rows"]).to_pylist()
-    groups = [RowGroup(**row) for row in rows if row["num_rows"]]
-    return tuple(sorted(groups, key=lambda group: group.first_position))
+    with storage.parquet_file(path) as file:
+        require_columns(path, file.schema_arrow, TRAINING_INDEX, _INDEX_COLUMNS)
+        rows = conform(file.read(columns=list(_INDEX_COLUMNS)), TRAINING_INDEX, path, _INDEX_COLUMNS).to_pylist()
+    groups = sorted((RowGroup(**row) for row in rows if row["num_rows"]), key=lambda group: group.first_position)
+    _check_groups(groups, path)
+    return tuple(groups)
+
+
+def _check_groups(groups: Sequence[RowGroup], path: str) -> None:
+    """Raise `InputError` if row groups leave the split's directory, overlap, or leave positions out."""
+    position = 0
+    for group in groups:
+        if group.file != group.file.rpartition("/")[2] or not group.file.endswith(".parquet"):
+            raise InputError(f"{path} names {group.file!r}, which is no Parquet file beside it. Run preprocess again")
+        if group.first_position != position or group.num_rows < 0 or group.row_group < 0:
+            raise InputError(
+                f"{path}: row group {group.row_group} of {group.file} begins at {group.first_position} with "
+                f"{group.num_rows} rows, but {position} rows come before it. Run preprocess again"
+            )
+        position += group.num_rows
+
+
+def read_group(file: pq.ParquetFile, group: RowGroup, path: str, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of a row group, with the types of the contract.
+
+    Raises:
+        InputError: the file does not hold what the index says, or other rows than the contract's.
+    """
+    if group.row_group >= file.num_row_groups or file.metadata.row_group(group.row_group).num_rows != group.num_rows:
+        raise InputError(f"{path} has other row groups than its {INDEX_NAME} says. Run preprocess again")
+    require_columns(path, file.schema_arrow, TRAINING_ROWS, columns)
+    return conform(file.read_row_group(group.row_group, columns=list(columns)), TRAINING_ROWS, path, _NEVER_NULL)
 
 
 def num_rows(index: Sequence[RowGroup]) -> int:
@@ -115,12 +149,14 @@ class RowReader:
             yield batch
 
     def _read(self, window: Window) -> dict[int, TrainingRow]:
-        by_file: dict[str, list[int]] = {}
+        by_file: dict[str, list[RowGroup]] = {}
         for group in window.groups:
-            by_file.setdefault(group.file, []).append(group.row_group)
+            by_file.setdefault(group.file, []).append(group)
         rows: dict[int, TrainingRow] = {}
         for name, groups in by_file.items():
-            with self._storage.parquet_file(join(self._directory, name)) as file:
-                table = file.read_row_groups(groups, columns=_COLUMNS)
-            rows |= {row.position: row for row in rows_of_table(table)}
+            path = join(self._directory, name)
+            with self._storage.parquet_file(path) as file:
+                for group in groups:
+                    table = read_group(file, group, path, COLUMNS)
+                    rows |= {row.position: row for row in rows_of_table(table)}
         return rows

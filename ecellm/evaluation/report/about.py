@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ecellm.evaluation.report.runs import short_names
-from ecellm.fingerprint import RUN_NAME
+from ecellm.fingerprint import RUN_NAME, read_sections
 from ecellm.manifest import package_version, read_manifest
 from ecellm.storage import Storage, join
+from ecellm.visible_text import short_text
 
 _FINGERPRINT_DIGITS = 12
+_MOST_SHOWN = 200  # characters of a fact
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ def describe_evaluation(storage: Storage, samples_dir: str, output_dir: str) -> 
     """Return what the samples' manifest and the evaluation's own record say; less where others made the samples."""
     samples = read_manifest(storage, samples_dir)
     record = join(output_dir, RUN_NAME)
-    config = (storage.read_json(record) if storage.exists(record) else {}).get("config", {})
+    config = (read_sections(storage, record) if storage.exists(record) else {}).get("config", {})
     known = {
         "samples made by": samples.get("job"),
         "rows of the samples": f"{samples['rows']:,}" if isinstance(samples.get("rows"), int) else None,
@@ -39,5 +41,7 @@ def describe_evaluation(storage: Storage, samples_dir: str, output_dir: str) -> 
         "seed": config.get("seed"),
         "ecellm": package_version("ecellm"),
     }
-    facts = {name: str(value) for name, value in known.items() if value not in {None, ""}}
+    facts = {
+        name: short_text(str(value), _MOST_SHOWN) for name, value in known.items() if value is not None and value != ""
+    }
     return About({"samples": short_names([samples_dir])[0], **facts}, samples_dir, config.get("num_resamples"))

@@ -5,9 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
+from ecellm.contract import conform
 from ecellm.evaluation.answered import PredictionPlace, RunFiles, list_runs, num_rows, read_columns
 from ecellm.evaluation.score_shard import model_name
 from ecellm.manifest import read_manifest
+from ecellm.schema import PREDICTIONS, TRAINING_LOG
 from ecellm.storage import Storage, join
 
 _RUN_COLUMNS = ("run_id", "model", "adapter", "engine", "decoding")
@@ -118,13 +122,14 @@ def _first_row(storage: Storage, files_of: RunFiles) -> dict[str, Any]:
 
 
 def first_row(storage: Storage, path: str, columns: Sequence[str]) -> dict[str, Any]:
-    """Return some columns of the first row of a Parquet file, None where it lacks them; nothing of an empty file."""
+    """Return some columns of the first row of predictions, None where they lack them; nothing of an empty file."""
     with storage.parquet_file(path) as file:
         there = [name for name in columns if name in file.schema_arrow.names]
         batch = next(file.iter_batches(batch_size=1, columns=there), None)
     if batch is None or not batch.num_rows:
         return {}
-    return dict.fromkeys(columns) | batch.to_pylist()[0]
+    row = conform(pa.Table.from_batches([batch]), PREDICTIONS, path, ()).to_pylist()[0]
+    return dict.fromkeys(columns) | row
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -173,16 +178,21 @@ class Cost:
         return self.num_prompt_tokens is not None
 
 
-_DETAILS = (
-    "num_prompt_tokens",
-    "num_completion_tokens",
-    "actor_hours",
-    "rows_per_actor_second",
-    "tokens_per_actor_second",
-    "rows_per_wall_second",
-    "cost",
-    "currency",
-)
+_DETAILS = {
+    "num_prompt_tokens": int,
+    "num_completion_tokens": int,
+    "actor_hours": float,
+    "rows_per_actor_second": float,
+    "tokens_per_actor_second": float,
+    "rows_per_wall_second": float,
+    "cost": float,
+    "currency": str,
+}
+
+
+def _of_type(value: Any, kind: type) -> Any:
+    """Return a manifest's value; None, as if it were not there, where it is not of the kind that jobs write."""
+    return value if isinstance(value, kind if kind is not float else int | float) else None
 
 
 def describe_costs(storage: Storage, directories: Sequence[str], runs: Sequence[RunInfo]) -> list[Cost]:
@@ -192,7 +202,7 @@ def describe_costs(storage: Storage, directories: Sequence[str], runs: Sequence[
         own = [run for run in runs if run.directory == number]
         details = read_manifest(storage, directory).get("details") or {}
         label = ", ".join(run.label for run in own)
-        known = {name: details.get(name) for name in _DETAILS}
+        known = {name: _of_type(details.get(name), kind) for name, kind in _DETAILS.items()}
         costs.append(Cost(label, own[0].engine, sum(run.num_rows for run in own), **known))
     return costs
 
@@ -247,7 +257,13 @@ def list_places(
     return places
 
 
+_CURVE_COLUMNS = ("step", "kind", "loss", "learning_rate")
+
+
 def training_log(storage: Storage, directory: str) -> list[dict[str, Any]]:
     """Return what the loss curves need of a finetune output's log; nothing where it has none."""
     files = storage.list_files(join(directory, "training_log", "data"), ".parquet")
-    return read_columns(storage, files, ["step", "kind", "loss", "learning_rate"]).to_pylist() if files else []
+    if not files:
+        return []
+    table = read_columns(storage, files, _CURVE_COLUMNS)
+    return conform(table, TRAINING_LOG, files[0], _CURVE_COLUMNS[:3]).to_pylist()

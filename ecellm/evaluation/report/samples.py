@@ -17,8 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ecellm.contract import conform
 from ecellm.evaluation.report.runs import PlaceFiles
 from ecellm.evaluation.report.scan import Judged, Judgement, RunScan, read_answers, read_score_groups
+from ecellm.schema import SAMPLES
 from ecellm.storage import Storage
 
 MAX_ANSWERS = 25_000
@@ -123,7 +125,8 @@ def _read_samples(storage: Storage, place: PlaceFiles, chosen: Sequence[str]) ->
         with storage.parquet_file(path) as file:
             there = [name for name in columns if name in file.schema_arrow.names]
             for batch in file.iter_batches(batch_size=1024, columns=there):
-                yield from batch.filter(pc.is_in(batch["sample_id"].cast(pa.string()), value_set=wanted)).to_pylist()
+                table = conform(pa.Table.from_batches([batch]), SAMPLES, path, ())
+                yield from table.filter(pc.is_in(table["sample_id"], value_set=wanted)).to_pylist()
 
 
 def _run_columns(

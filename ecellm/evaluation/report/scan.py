@@ -11,8 +11,12 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
+from ecellm.contract import conform
 from ecellm.evaluation.report.runs import PlaceFiles
 from ecellm.evaluation.report.unreadable import NO_ANSWER, kind_of
+from ecellm.schema import PREDICTIONS
 from ecellm.storage import Storage
 
 _SCORE_COLUMNS = ("sample_id", "flavour", "parsed", "is_valid", "reference", "component", "value")
@@ -96,13 +100,17 @@ def read_score_groups(storage: Storage, files: Sequence[str]) -> Iterator[ScoreG
         yield ScoreGroup(sample_id, flavour, first["parsed"], bool(first["is_valid"]), first["reference"], values)
 
 
-def _rows(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield rows of a Parquet file; columns that it lacks are None."""
+def _rows(
+    storage: Storage, path: str, columns: Sequence[str], contract: pa.Schema | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield rows of a Parquet file; columns that it lacks are None, and what others wrote must keep the contract."""
     with storage.parquet_file(path) as file:
         there = [name for name in columns if name in file.schema_arrow.names]
         lacking = dict.fromkeys(name for name in columns if name not in there)
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=there):
-            yield from (row | lacking for row in batch.to_pylist())
+            table = pa.Table.from_batches([batch])
+            table = table if contract is None else conform(table, contract, path, ())
+            yield from (row | lacking for row in table.to_pylist())
 
 
 @dataclass(frozen=True)
@@ -192,7 +200,7 @@ _ANSWER_COLUMNS = (
 def read_answers(storage: Storage, files: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield rows of the predictions, a batch of them in memory at a time; columns that they lack are None."""
     for path in files:
-        yield from _rows(storage, path, _ANSWER_COLUMNS)
+        yield from _rows(storage, path, _ANSWER_COLUMNS, PREDICTIONS)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from functools import cache
 
-from ecellm.tasks.json_text import read_json
+from ecellm.json_text import read_json
 from ecellm.tasks.scorer import answer_text
 
 NO_ANSWER = "no answer: the row failed"

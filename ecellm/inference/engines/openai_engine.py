@@ -20,11 +20,13 @@ from ecellm.config import PredictConfig
 from ecellm.config.predict import OpenAISettings
 from ecellm.errors import InputError
 from ecellm.inference.complete import completed
+from ecellm.inference.engines.reply_limits import bounded_client
 from ecellm.inference.request import Answer, Failure, Request
 from ecellm.redaction import redacted_text
 
 _MAX_REASON_LENGTH = 300
 _MAX_CONNECT_SECONDS = 10.0
+_MOST_TOKENS = 2**31 - 1  # what the predictions' columns hold
 # The client tries again by itself where Retry-After asks for no more than this, in seconds.
 _LONGEST_RETRY_AFTER = 120.0
 # What the client is given where the endpoint wants no key: it demands one.
@@ -158,11 +160,13 @@ class OpenAIEngine:
         import openai
 
         seconds = self._settings.timeout_seconds
+        timeout = openai.Timeout(seconds, connect=min(seconds, _MAX_CONNECT_SECONDS))
         return openai.AsyncOpenAI(
             api_key=self._key,
             base_url=self._settings.base_url,
             max_retries=self._settings.max_retries,
-            timeout=openai.Timeout(seconds, connect=min(seconds, _MAX_CONNECT_SECONDS)),
+            timeout=timeout,
+            http_client=bounded_client(timeout, seconds),
         )
 
     async def _ask(self, client: Any, request: Request) -> Answer | Failure:
@@ -202,13 +206,17 @@ class OpenAIEngine:
         if isinstance(reply, str):
             raise InputError(f"{self._settings.base_url} answers with a page, not with JSON: check openai.base_url")
         choices = getattr(reply, "choices", None)
-        if not choices:
+        if not isinstance(choices, Sequence) or not choices:
             return Failure(self._one_line(f"no choices in the reply: {getattr(reply, 'error', None) or 'empty'}"))
         choice = choices[0]
-        finish_reason = getattr(choice, "finish_reason", None)
+        finish_reason = str(getattr(choice, "finish_reason", None))
         if finish_reason in {"content_filter", "error"}:
             return Failure(self._one_line(f"{finish_reason}: {getattr(choice, 'error', None) or 'no answer'}"))
         text = _text(choice)
+        if not isinstance(text, str):
+            return Failure(f"the answer in the reply is no text, but {type(text).__name__}")
+        if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
+            return Failure("the answer in the reply holds half a character, which is no text")
         complete = completed(text, is_one_line=request.is_one_line)
         is_cut_short = complete is None and finish_reason == "length"
         usage = getattr(reply, "usage", None)
@@ -217,8 +225,8 @@ class OpenAIEngine:
             finish_reason="length" if is_cut_short else "stop",
             # All that was written and is paid for, also what stands behind a complete line; 0 = the endpoint does not
             # say: without its tokenizer they cannot be counted.
-            num_tokens=getattr(usage, "completion_tokens", None) or 0,
-            num_prompt_tokens=getattr(usage, "prompt_tokens", None),
+            num_tokens=_count(usage, "completion_tokens") or 0,
+            num_prompt_tokens=_count(usage, "prompt_tokens"),
         )
 
     def _failure(self, error: Exception) -> Failure:
@@ -247,11 +255,16 @@ class OpenAIEngine:
         return " ".join(redacted_text(text).split())[:_MAX_REASON_LENGTH]
 
 
-def _text(choice: Any) -> str:
+def _text(choice: Any) -> Any:
     """Return a choice's text; an answer that the model refuses to give is its answer."""
     message = getattr(choice, "message", None)
-    text = getattr(choice, "text", None) or getattr(message, "content", None) or getattr(message, "refusal", None)
-    return text if isinstance(text, str) else ""
+    return getattr(choice, "text", None) or getattr(message, "content", None) or getattr(message, "refusal", None) or ""
+
+
+def _count(usage: Any, name: str) -> int | None:
+    """Return a number of tokens as the endpoint tells it; None where it tells none that could be true."""
+    number = getattr(usage, name, None)
+    return number if isinstance(number, int) and 0 <= number <= _MOST_TOKENS else None
 
 
 def _described(error: Exception) -> str:

@@ -1,10 +1,10 @@
-"""JSON of unknown origin, such as a model's answer: whatever is wrong with it is one kind of error."""
+"""JSON of unknown origin, such as a model's answer or a file: whatever is wrong with it is one kind of error."""
 
 import json
 from typing import Any
 
 
-def read_json(text: str) -> Any:
+def read_json(text: str | bytes) -> Any:
     """Return the value of a JSON text; NaN and Infinity are numbers, as Python writes them.
 
     Raises:
