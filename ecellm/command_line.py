@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 
 from ecellm.config import ClusterConfig
-from ecellm.errors import InputError, OutputHeldError, find_cause
+from ecellm.errors import InputError, OutputHeldError, SurroundingsError, find_cause
 from ecellm.presets import preset_of
 from ecellm.ray_session import connected
 from ecellm.recipe import load_config
@@ -118,6 +118,9 @@ def _explain(error: BaseException) -> int:
     bad_input = find_cause(error, InputError)
     if bad_input:
         return _last_line(EXIT_BAD_INPUT, str(bad_input))
+    surroundings = find_cause(error, SurroundingsError)
+    if surroundings:
+        return _last_line(EXIT_OTHER, str(surroundings))
     if isinstance(error, SystemExit):
         if not error.code:  # --help
             raise error

@@ -1,8 +1,19 @@
-"""The two exceptions that the command line tells apart from a defect."""
+"""The exceptions that the command line tells apart from a defect."""
 
 
 class InputError(ValueError):
     """Something the user can fix: config, data, paths, credentials. Exit code 2, message only, no traceback."""
+
+
+class DamagedFileError(InputError):
+    """A file that is not what its writer wrote: cut off, or with other bits."""
+
+
+class SurroundingsError(RuntimeError):
+    """What the job stands on gave way while it worked: disk, memory, object store. Exit code 1, message only.
+
+    Config and input are right, and what is finished stays: the same command goes on.
+    """
 
 
 class OutputHeldError(RuntimeError):

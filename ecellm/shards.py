@@ -14,19 +14,29 @@ import json
 import logging
 import os
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
-from ecellm.errors import InputError
+from ecellm.errors import InputError, SurroundingsError, find_cause
 from ecellm.resources import check_room_for_tasks
 
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_STOP = 60.0
-_REFUSED = "refused"
+_RESULT, _REFUSED, _GAVE_WAY = "result", "refused", "gave_way"
+_MOST_RETRIES = 3  # of one shard whose process has died
 _MOST_RESTARTS = 3  # of one actor that has died
+_LOST = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, MemoryError)
+_MOST_TEXT = 400  # characters
+
+
+class WorkerLostError(SurroundingsError):
+    """A process died again and again at the same work: most often for want of memory."""
 
 
 def run_shards(
@@ -52,14 +62,16 @@ def run_shards(
 
     Raises:
         InputError: no node could ever run a task.
+        WorkerLostError: the process of a shard died again and again, while those of the others did their work.
     """
     cpus = cpus_of_a_core() if num_cpus is None else num_cpus
     check_room_for_tasks(name, cpus=cpus, memory=memory or 0)
-    task = ray.remote(function).options(num_cpus=cpus, memory=memory, name=name)
+    # Retries are ours: Ray has no limit to those of tasks that were killed for want of memory.
+    task = ray.remote(function).options(num_cpus=cpus, memory=memory, name=name, max_retries=0)
     arguments = {key: ray.put(value) for key, value in (function_args or {}).items()}
     # Twice the cluster's CPUs are submitted at a time: enough to keep it busy, and to make it grow.
     window = num_workers or max(8, 2 * int(ray.cluster_resources().get("CPU", 1)))
-    yield from _with_progress(_unordered(task, shards, arguments, window), len(shards), name)
+    yield from _with_progress(_unordered(task, shards, arguments, window, name), len(shards), name)
 
 
 def cpus_of_a_core() -> float:
@@ -73,27 +85,80 @@ def cpus_of_a_core() -> float:
 
 
 def _unordered(
-    task: Any, shards: Iterable[Mapping[str, Any]], arguments: Mapping[str, Any], window: int
+    task: Any, shards: Iterable[Mapping[str, Any]], arguments: Mapping[str, Any], window: int, name: str
 ) -> Iterator[Any]:
     """Yield results as tasks finish; only `window` tasks are submitted at a time.
 
-    When one fails, or nobody asks for more, those at work are stopped before this returns: none writes afterwards.
+    A shard whose process died is done again behind all others: it may then have the memory for itself. When one fails,
+    or nobody asks for more, those at work are stopped before this returns: none writes afterwards.
     """
-    pending: list[Any] = []
+    waiting, num_deaths = deque(enumerate(shards)), Counter[int]()
+    pending: dict[Any, tuple[int, Mapping[str, Any]]] = {}
     try:
-        for shard in shards:
-            if len(pending) >= window:
-                ready, pending = ray.wait(pending)
-                yield from ray.get(ready)
-            pending.append(task.remote(shard, **arguments))
-        while pending:
-            ready, pending = ray.wait(pending)
-            yield from ray.get(ready)
+        while waiting or pending:
+            while waiting and len(pending) < window:
+                number, shard = waiting.popleft()
+                pending[task.remote(shard, **arguments)] = number, shard
+            (reference,), _ = ray.wait(list(pending))
+            number, shard = pending.pop(reference)
+            try:
+                result = ray.get(reference)
+            except Exception as error:
+                if not (lost := _lost(error)):
+                    raise
+                num_deaths[number] += 1
+                _tell_of_death(name, shard, lost, num_deaths[number])
+                waiting.append((number, shard))
+            else:
+                yield result
     finally:
         for reference in pending:
             ray.cancel(reference)
         if pending:
-            ray.wait(pending, num_returns=len(pending), timeout=_SECONDS_TO_STOP)
+            ray.wait(list(pending), num_returns=len(pending), timeout=_SECONDS_TO_STOP)
+
+
+def _lost(error: BaseException) -> BaseException | None:
+    """Return what ended a task's process, or its memory; None for an exception of its work."""
+    return next((found for kind in _LOST if (found := find_cause(error, kind))), None)
+
+
+def _tell_of_death(name: str, shard: Mapping[str, Any], lost: BaseException, deaths: int) -> None:
+    """Log that a shard is done again.
+
+    Raises:
+        WorkerLostError: it has died too often.
+    """
+    what = f"the process of a part of {name} ({_described(shard)}) died: {why_lost(lost)}"
+    if deaths > _MOST_RETRIES:
+        raise WorkerLostError(
+            f"{what}. It did so {deaths} times; parts that are finished stay. Give the nodes more memory, or run fewer "
+            "tasks at a time (num_workers where the job has it, else ray.num_cpus); the same command goes on"
+        ) from None
+    logger.warning("%s. Doing it again, %d more tries", what, _MOST_RETRIES + 1 - deaths)
+
+
+def _described(shard: Mapping[str, Any]) -> str:
+    """Return what a person needs to tell a shard from the others."""
+    text = ", ".join(f"{key}={value}" for key, value in shard.items() if value not in ({}, [], None))
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}..."
+
+
+def why_lost(lost: BaseException) -> str:
+    """Return in one line why a process ended, as far as Ray knows, and what memory there was."""
+    text = " ".join(str(lost).split())
+    start = text.find("Memory on the node")
+    if start >= 0:  # Ray's own watch over memory
+        end = text.find("Ray killed", start)
+        return text[start : end if end > start else start + _MOST_TEXT].strip().rstrip(".")
+    if isinstance(lost, MemoryError):
+        return f"it asked for more memory than it may have ({text or 'MemoryError'}); {_memory_of_nodes()}"
+    return f"killed from outside, most often for want of memory, or a crash in native code; {_memory_of_nodes()}"
+
+
+def _memory_of_nodes() -> str:
+    gib = [node["Resources"].get("memory", 0.0) / 2**30 for node in ray.nodes() if node["Alive"]]
+    return f"the largest of {len(gib)} nodes gives its tasks {max(gib, default=0.0):.1f} GiB together"
 
 
 def run_shards_on_actors(
@@ -117,6 +182,7 @@ def run_shards_on_actors(
 
     Raises:
         InputError: an actor refuses its arguments or a shard.
+        SurroundingsError: what an actor stands on gave way; a `WorkerLostError` where it died again and again.
     """
     if not shards:
         return
@@ -137,36 +203,57 @@ def run_shards_on_actors(
         # A shard that kills its actor again and again must end the job, not load the model for ever.
         ray_remote_args_fn=lambda: {"max_restarts": _MOST_RESTARTS, "max_task_retries": _MOST_RESTARTS},
     )
-    for row in results.iter_rows():
-        result = json.loads(row["result"])
-        if _REFUSED in result:
-            raise InputError(result[_REFUSED])
-        yield result
+    try:
+        for row in results.iter_rows():
+            yield _taken(json.loads(row["outcome"]))
+    except Exception as error:
+        if not (lost := find_cause(error, RayActorError)):
+            raise
+        raise _actor_lost(lost) from None
+
+
+def _taken(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an actor's result, or raise what it said instead."""
+    if _REFUSED in outcome:
+        raise InputError(outcome[_REFUSED])
+    if _GAVE_WAY in outcome:
+        raise SurroundingsError(outcome[_GAVE_WAY])
+    return dict(outcome[_RESULT])
+
+
+def _actor_lost(lost: BaseException) -> WorkerLostError:
+    return WorkerLostError(
+        f"an actor died and could not be kept alive by {_MOST_RESTARTS} restarts: {why_lost(lost)}. Parts that are "
+        "finished stay; the same command goes on"
+    )
 
 
 class _ShardActor:
     """Holds one instance of the caller's class in a Ray Data actor, and adapts it to Ray Data's rows.
 
-    What the user must mend is returned, not raised: Ray Data passes on the text of an exception, not its class.
+    What has a message of ours is returned, not raised: Ray Data passes on the text of an exception, not its class.
     """
 
     def __init__(self, actor_class: type, arguments: Mapping[str, Any]) -> None:
-        self._refusal = ""
-        try:
+        self._refusal: dict[str, str] = {}
+        with self._noting_refusals():
             self._instance = actor_class(**arguments)
-        except InputError as error:
-            self._refusal = str(error)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"result": json.dumps(self._result(json.loads(row["shard"])))}
+        outcome: dict[str, Any] = {}
+        if not self._refusal:
+            with self._noting_refusals():
+                outcome[_RESULT] = self._instance(json.loads(row["shard"]))
+        return {"outcome": json.dumps(outcome | self._refusal)}  # shards that are on their way meet the same
 
-    def _result(self, shard: Mapping[str, Any]) -> Any:
+    @contextmanager
+    def _noting_refusals(self) -> Iterator[None]:
         try:
-            if not self._refusal:
-                return self._instance(shard)
+            yield
         except InputError as error:
-            self._refusal = str(error)  # shards that are on their way meet the same
-        return {_REFUSED: self._refusal}
+            self._refusal = {_REFUSED: str(error)}
+        except SurroundingsError as error:
+            self._refusal = {_GAVE_WAY: str(error)}
 
 
 def _with_progress(results: Iterable[dict[str, Any]], total: int, name: str) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ import ray
 from ecellm.config import JobConfig, content_of
 from ecellm.errors import InputError
 from ecellm.fingerprint import MANIFEST_NAME, fingerprint_input, fingerprint_of, part_fingerprint
+from ecellm.finished_files import check_contents, check_sizes, remove_damaged
 from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state, refuse_if_held, refuse_if_occupied
 from ecellm.node_watch import NodeWatch
 from ecellm.resources import check_room_for_tasks
@@ -152,7 +153,8 @@ def check_plan(planned: Plan[Any]) -> None:
     What the stage's check learned is logged.
 
     Raises:
-        InputError: the directory holds something else or the job's own input, or the stage's check fails.
+        InputError: the directory holds something else or the job's own input, an input is not as it was when it was
+            finished, or the stage's check fails.
         OutputHeldError: another run is at work there.
     """
     for name, path in planned.stage.inputs(planned.config).items():
@@ -161,6 +163,8 @@ def check_plan(planned: Plan[Any]) -> None:
     refuse_if_occupied(planned.storage, planned.output_dir, planned.identity, overwrite=planned.config.overwrite)
     refuse_if_held(planned.storage, planned.output_dir)
     if planned.state != OutputState.DONE:
+        for name, path in planned.stage.inputs(planned.config).items():
+            check_sizes(planned.storage, name, path)
         check_stage_room(planned.stage, planned.config)
         for line in planned.stage.check(planned.config, planned.storage):
             logger.info("%s: %s", planned.stage.job, line)
@@ -195,10 +199,13 @@ def carry_out(planned: Plan[Any]) -> None:
         logger.info("%s: already done in %s, nothing to do", stage.job, planned.output_dir)
         return
     check_plan(planned)  # before the claim, so that bad input leaves no trace
+    check_contents(planned.storage, stage.inputs(config))
     directory = RunDirectory.claim(planned.storage, planned.output_dir, planned.identity, overwrite=config.overwrite)
     with directory, NodeWatch():
         logger.info("%s: started, output in %s", stage.job, planned.output_dir)
         start = time.monotonic()
+        if planned.state == OutputState.RESUMABLE:
+            remove_damaged(planned.storage, planned.output_dir)
         run = Run(config, planned.storage, planned.output_dir, planned.fingerprint, planned.identity["inputs"])
         outcome = stage.run(run)
         seconds = time.monotonic() - start

@@ -5,13 +5,16 @@ writes appears whole or not at all: local files by temporary file, fsync and ren
 finished file. Errors that the user can fix (wrong credentials, endpoint, missing path) become `InputError`.
 """
 
+import errno
 import json
 import os
+import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -22,20 +25,26 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from ecellm.config import StorageConfig
-from ecellm.errors import InputError
+from ecellm.errors import InputError, SurroundingsError
+from ecellm.parquet import CheckedParquetFile, parquet_writer
 
 # Arrow's default pool keeps what it once had: a worker of ingest stays at 200 MB with it and at 140 MB with malloc.
 pa.set_memory_pool(pa.system_memory_pool())
 
-PARQUET_COMPRESSION = "zstd"
 _S3 = ("s3://", "s3a://")
 _CONNECT_TIMEOUT_SECONDS = 10
 _READ_TIMEOUT_SECONDS = 60
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def is_local(path: str) -> bool:
     """Tell whether `path` names a file on this machine rather than a URL."""
     return "://" not in path or path.startswith(("file://", "local://"))
+
+
+def is_stored(path: str) -> bool:
+    """Tell whether an input is a path or a URL of a store, and not the name of a model at a hub or in a package."""
+    return path.startswith("/") or ("://" in path and not path.startswith("package://"))
 
 
 def absolute(path: str) -> str:
@@ -54,6 +63,8 @@ def join(directory: str, *names: str) -> str:
 def _filesystem(protocol: str, config: StorageConfig) -> fsspec.AbstractFileSystem:
     if f"{protocol}://" not in _S3:
         return fsspec.filesystem(protocol)
+    import s3fs
+
     client: dict[str, Any] = {"region_name": config.region} if config.region else {}
     retries = {"max_attempts": config.max_retries + 1, "mode": "standard"}
     fs = fsspec.filesystem(
@@ -69,7 +80,9 @@ def _filesystem(protocol: str, config: StorageConfig) -> fsspec.AbstractFileSyst
         },
         use_listings_cache=False,
     )
-    fs.retries = 2  # s3fs's own loop around each call, which multiplies botocore's
+    # s3fs's own loop around each call multiplies botocore's: with 5 retries a store may be gone for a minute.
+    fs.retries = config.max_retries + 1
+    s3fs.core.set_custom_error_handler(is_passing_problem)
     return fs
 
 
@@ -109,13 +122,18 @@ class Storage:
             hint = "" if is_local(path) else ". Check the credentials on the nodes"
             raise InputError(f"no access to {path}: {_first_line(error)}{hint}") from None
         except Exception as error:
-            if is_local(path) or not _is_connection_problem(error):
+            if is_local(path):
+                raise
+            if not (is_passing_problem(error) or _is_login_problem(error)):
                 raise
             endpoint = self.config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or "the default endpoint"
-            raise InputError(
-                f"cannot reach {path} at {endpoint}: {type(error).__name__}: {_first_line(error)}. "
-                "Check storage.endpoint_url and the credentials on the nodes"
-            ) from None
+            reason = f"cannot reach {path} at {endpoint}: {type(error).__name__}: {_first_line(error)}"
+            if is_passing_problem(error):
+                raise SurroundingsError(
+                    f"{reason}. The object store did not answer, or not rightly, for longer than storage.max_retries="
+                    f"{self.config.max_retries} allows; the same command goes on once it does"
+                ) from None
+            raise InputError(f"{reason}. Check storage.endpoint_url and the credentials on the nodes") from None
 
     def exists(self, path: str) -> bool:
         """Tell whether a file, or a directory with something in it, is at `path`."""
@@ -141,14 +159,21 @@ class Storage:
 
         Hidden files are passed over unless asked for; what a killed writer left behind is never listed.
         """
+        files = (path for path in self._found(directory) if not _is_hidden(path.rsplit("/", 1)[-1], keep=hidden))
+        return sorted(path for path in files if path.endswith(suffix))
+
+    def sizes(self, directory: str) -> dict[str, int]:
+        """Return the size in bytes of all files below `directory`, hidden ones left out; empty if there is none."""
+        return {path: size for path, size in self._found(directory).items() if not _is_hidden(path.rsplit("/", 1)[-1])}
+
+    def _found(self, directory: str) -> dict[str, int]:
+        """Return the size of every file below a directory, by path or URL."""
         fs, name = self.filesystem(directory)
         with self._explained(directory):
             # Some stores keep a directory whose last object was removed, and list it as if it were one.
             found = fs.find(name, detail=True) if fs.exists(name) else {}
         prefix = "" if is_local(directory) else directory.split("://", 1)[0] + "://"
-        files = (str(path) for path, info in found.items() if info["type"] != "directory")
-        files = (path for path in files if not _is_hidden(path.rsplit("/", 1)[-1], keep=hidden))
-        return sorted(prefix + path for path in files if path.endswith(suffix))
+        return {f"{prefix}{path}": int(info["size"]) for path, info in found.items() if info["type"] != "directory"}
 
     def size(self, path: str) -> int:
         """Return the size of a file in bytes."""
@@ -221,7 +246,10 @@ class Storage:
             with _published(Path(name)) as temporary:
                 yield temporary
             return
-        with tempfile.TemporaryDirectory(prefix="ecellm-") as scratch:
+        with (
+            _told_if_full(Path(tempfile.gettempdir()), f"a scratch file for {path}"),
+            tempfile.TemporaryDirectory(prefix="ecellm-") as scratch,
+        ):
             temporary = Path(scratch) / Path(name).name
             yield temporary
             with self._explained(path):
@@ -229,38 +257,38 @@ class Storage:
 
     def write_table(self, path: str, table: pa.Table, row_group_size: int | None = None) -> None:
         """Publish a table as one Parquet file (zstd)."""
-        with self.staged_file(path) as temporary:
-            pq.write_table(table, temporary, compression=PARQUET_COMPRESSION, row_group_size=row_group_size)
+        with self.table_writer(path, table.schema) as writer:
+            writer.write_table(table, row_group_size=row_group_size)
 
     @contextmanager
-    def table_writer(self, path: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-        """Give a writer of row groups; the file is published if the block succeeds."""
-        with (
-            self.staged_file(path) as temporary,
-            pq.ParquetWriter(temporary, schema, compression=PARQUET_COMPRESSION) as writer,
-        ):
+    def table_writer(self, path: str, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
+        """Give a writer of row groups; the file is published if the block succeeds.
+
+        Args:
+            path: where.
+            schema: of the rows.
+            options: of `pyarrow.parquet.ParquetWriter`.
+        """
+        with self.staged_file(path) as temporary, parquet_writer(temporary, schema, **options) as writer:
             yield writer
 
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """Return one Parquet file as a table.
 
         Raises:
-            InputError: the file is missing, or is not Parquet.
+            InputError: the file is missing, or is not Parquet, or damaged.
         """
         with self.parquet_file(path) as file:
             return file.read(columns=columns)
 
     @contextmanager
-    def parquet_file(self, path: str) -> Iterator[pq.ParquetFile]:
+    def parquet_file(self, path: str) -> Iterator[CheckedParquetFile]:
         """Open a Parquet file for reading by row group."""
         with ExitStack() as stack:
             # Local files are read by Arrow itself, others through fsspec.
             source: Any = absolute(path) if is_local(path) else stack.enter_context(self.open_read(path))
             with self._explained(path):
-                try:
-                    file = pq.ParquetFile(source)
-                except pa.ArrowInvalid as error:
-                    raise InputError(f"{path} is not a readable Parquet file: {_first_line(error)}") from None
+                file = CheckedParquetFile(source, path, partial(self._explained, path))
             yield stack.enter_context(file)
 
     def remove(self, path: str) -> None:
@@ -312,7 +340,7 @@ class Storage:
         quick = self.config.model_copy(update={"max_retries": min(1, self.config.max_retries)})
         fs, name = Storage(quick).filesystem(path)
         bucket, _, key = name.partition("/")
-        with self._explained(path):
+        with _as_input_error(), self._explained(path):
             try:
                 # Under the path itself: a policy may allow no more of the bucket.
                 fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
@@ -320,13 +348,49 @@ class Storage:
                 raise InputError(f"bucket {bucket!r} of {path} does not exist or is not yours") from None
 
 
-def _is_hidden(name: str, *, keep: bool) -> bool:
+def _is_hidden(name: str, *, keep: bool = False) -> bool:
     """Tell whether a listing passes over a file: temporaries of ours always, other hidden ones unless kept."""
     return name.startswith(".") and (not keep or name.endswith(".tmp"))
 
 
+@contextmanager
+def _as_input_error() -> Iterator[None]:
+    """Before any work a store that does not answer is most likely named wrongly."""
+    try:
+        yield
+    except SurroundingsError as error:
+        raise InputError(f"{error}. Check storage.endpoint_url too") from None
+
+
+@contextmanager
+def _told_if_full(directory: Path, what: str) -> Iterator[None]:
+    """Turn the error of a full disk into a message that names it.
+
+    Args:
+        directory: on that disk.
+        what: what is written there.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        mount = next(path for path in (directory, *directory.parents) if path.is_mount())
+        size = shutil.disk_usage(mount).total / 2**30
+        raise SurroundingsError(
+            f"no room for {what}: the disk of {directory} on {socket.gethostname()} ({mount}, {size:.3g} GiB) is full, "
+            f"or its quota or a size limit is reached ({os.strerror(error.errno)}). Make room there; the same command "
+            "goes on"
+        ) from None
+
+
 def _link_new(path: Path, data: bytes) -> bool:
     """Write a local file that must not be there yet, whole or not at all; return whether it was written."""
+    with _told_if_full(path.parent, str(path)):
+        return _write_and_link(path, data)
+
+
+def _write_and_link(path: Path, data: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
@@ -353,6 +417,12 @@ def _copy(source: Path, target: Path) -> None:
 @contextmanager
 def _published(path: Path) -> Iterator[Path]:
     """Write to a hidden temporary beside `path`; fsync and rename it when the block succeeds."""
+    with _told_if_full(path.parent, str(path)), _renamed(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -371,26 +441,39 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0]
 
 
-_CONNECTION_PROBLEMS = (
-    "EndpointConnectionError",
-    "ConnectTimeoutError",
-    "ReadTimeoutError",
-    "ConnectionClosedError",
+# By the names of their types: botocore is loaded only where S3 is used.
+_LOGIN_PROBLEMS = {
     "NoCredentialsError",
     "PartialCredentialsError",
     "ProfileNotFound",
     "ClientError",
-    "HTTPClientError",
     "InvalidAccessKeyId",
+}
+_PASSING_PROBLEMS = {
+    "EndpointConnectionError",
+    "HTTPClientError",  # of botocore: connections cut, closed, too slow
     "ClientConnectorError",
+    "ClientPayloadError",
+    "IncompleteRead",
+    "ResponseParserError",
+    "FSTimeoutError",
     "TimeoutError",
-)
+}
+# What s3fs makes of a store's "slow down", "internal error" and "unavailable".
+_PASSING_NUMBERS = {errno.EBUSY, errno.EIO, errno.ETIMEDOUT}
 
 
-def _is_connection_problem(error: BaseException) -> bool:
-    """Tell a problem of reaching the store by its type's name: botocore is loaded only where S3 is used."""
+def _is_login_problem(error: BaseException) -> bool:
     names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names.intersection(_CONNECTION_PROBLEMS)) or (
+    return bool(names & _LOGIN_PROBLEMS) or (
         isinstance(error, OSError)
         and any(word in str(error) for word in ("InvalidAccessKeyId", "Signature", "endpoint"))
     )
+
+
+def is_passing_problem(error: BaseException) -> bool:
+    """Tell whether an object store's error may be gone a little later: no answer, half an answer, or one like 503."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    response: Any = getattr(error, "response", None)
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) if isinstance(response, dict) else 0
+    return bool(names & _PASSING_PROBLEMS) or status >= 500 or getattr(error, "errno", None) in _PASSING_NUMBERS

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ecellm.dataset.builders.exchange import IntArray
 from ecellm.dataset.builders.flow import Context, Result, Step
@@ -25,7 +24,7 @@ from ecellm.dataset.sample import id_ending
 from ecellm.dataset.selection import Selected, SplitKey, cut_pieces, iter_rows
 from ecellm.schema import SAMPLES
 from ecellm.settings import SETTINGS, Setting
-from ecellm.storage import PARQUET_COMPRESSION, Storage, join
+from ecellm.storage import Storage, join
 
 _REPEATING_COLUMNS = (
     "task", "split", "setting", "domain", "instruction_kind", "instruction_index", "num_shots", "instruction",
@@ -142,14 +141,8 @@ def write_samples(storage: Storage, path: str, table: pa.Table) -> None:
     Only columns whose values repeat get a dictionary, which the others would pay for without gain.
     """
     rows = max(_LEAST_GROUP_ROWS, min(_MOST_GROUP_ROWS, _GROUP_BYTES * table.num_rows // max(1, table.nbytes)))
-    with storage.staged_file(path) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            compression=PARQUET_COMPRESSION,
-            row_group_size=rows,
-            use_dictionary=list(_REPEATING_COLUMNS),
-        )
+    with storage.table_writer(path, table.schema, use_dictionary=list(_REPEATING_COLUMNS)) as writer:
+        writer.write_table(table, row_group_size=rows)
 
 
 def _shots(context: Context, shots: Mapping[str, Any] | None, rows: "_Rows", *, drops_leaks: bool) -> pa.Array | None:

@@ -16,6 +16,7 @@ from ecellm.inference.asking import AnswerSpaceOf, Asking
 from ecellm.inference.engines.load import load_engine, prompt_tokenizer
 from ecellm.inference.journal import Journal
 from ecellm.inference.request import Answer, Failure, Request
+from ecellm.inference.suspects import Suspects
 from ecellm.inference.totals import seconds_of, with_seconds
 from ecellm.prompts.tokenization import TokenizedPrompt
 from ecellm.schema import PREDICTION_ERRORS, PREDICTIONS
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 _KEYS = ("sample_id", "example_id", "task", "split", "setting", "row_index")
 _COLUMNS = [*_KEYS, "instruction", "input", "options", "few_shot_example", "relevance"]
 _MOST_FAILED_IN_A_ROW = 8  # rows, each by itself, without an answer between them
+_JOURNAL_SECONDS = 2.0  # between writes where rows are asked one by one since some kill the process
 _DOES_NOT_FIT = Failure("prompt_does_not_fit: raise max_length")
 
 
@@ -70,12 +72,24 @@ class Answerer:
         if before is not None and not shard["again"]:  # the actor that wrote it died before it could say so
             return {"name": shard["name"]}
         rows = segments.read(self._storage, shard["piece"], _COLUMNS)
-        with self._journal(shard) as journal:
+        with Suspects(self._storage, self._output_dir, shard["name"]) as suspects:
+            self._answer_part(shard, rows, before, suspects)
+        return {"name": shard["name"]}
+
+    def _answer_part(
+        self,
+        shard: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        before: pa.Table | None,
+        suspects: Suspects,
+    ) -> None:
+        """Answer the rows that nobody has answered, and publish the part."""
+        with self._journal(shard, suspects) as journal:
             known = [*(before.to_pylist() if before is not None else ()), *(journal.records if journal else ())]
             found = {record["sample_id"]: record for record in known}
             failed: list[dict[str, Any]] = []
             asked = [row for row in rows if row["sample_id"] not in found]
-            for row, record in self._answer(asked, shard):
+            for row, record in self._answer_some(asked, shard, suspects):
                 if isinstance(record, Failure):
                     failed.append({**_keys(row), "reason": record.reason})
                     continue
@@ -86,18 +100,32 @@ class Answerer:
         self._publish(shard, records, failed, before)
         if journal:
             journal.remove()
-        return {"name": shard["name"]}
 
     def _finished(self, shard: Mapping[str, Any]) -> pa.Table | None:
         """Return the part if it is there."""
         path = join(shard["directory"], shard["name"])
         return self._storage.read_table(path) if self._storage.exists(path) else None
 
-    def _journal(self, shard: Mapping[str, Any]) -> Any:
-        """Return the journal of a part whose answers are paid one by one; else nothing, in a context of its own."""
-        if self._config.engine != "openai":
-            return nullcontext()
-        return Journal(self._storage, self._output_dir, shard["name"], self._config.openai.journal_seconds)
+    def _journal(self, shard: Mapping[str, Any], suspects: Suspects) -> Any:
+        """Return the journal of a part whose answers come one by one; else nothing, in a context of its own."""
+        if self._config.engine == "openai":
+            return Journal(self._storage, self._output_dir, shard["name"], self._config.openai.journal_seconds)
+        if suspects.is_row_by_row:
+            return Journal(self._storage, self._output_dir, shard["name"], _JOURNAL_SECONDS)
+        return nullcontext()
+
+    def _answer_some(
+        self, rows: Sequence[Mapping[str, Any]], shard: Mapping[str, Any], suspects: Suspects
+    ) -> Iterator[tuple[Mapping[str, Any], dict[str, Any] | Failure]]:
+        """Yield each row with its record or failure: all together, or one by one where some kill the process."""
+        if not suspects.is_row_by_row:
+            yield from self._answer(rows, shard)
+            return
+        for row, failure in suspects.one_by_one(rows):
+            if failure:
+                yield row, failure
+            else:
+                yield from self._answer([row], shard)
 
     def _answer(
         self, rows: Sequence[Mapping[str, Any]], shard: Mapping[str, Any]

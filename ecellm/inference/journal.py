@@ -19,6 +19,11 @@ from ecellm.storage import Storage, join
 JOURNAL_DIRECTORY = "in_progress"
 
 
+def part_directory(output_dir: str, part: str) -> str:
+    """Return where notes on a part that is not finished lie, by the part's file name."""
+    return join(output_dir, JOURNAL_DIRECTORY, part.removesuffix(".parquet"))
+
+
 class Journal:
     """Answers to one part, written as they come.
 
@@ -37,7 +42,7 @@ class Journal:
         """
         self._seconds = seconds
         self._storage = storage
-        self._directory = join(output_dir, JOURNAL_DIRECTORY, part.removesuffix(".parquet"))
+        self._directory = part_directory(output_dir, part)
         files = storage.list_files(self._directory, ".parquet")
         self.records: list[dict[str, Any]] = [row for path in files for row in storage.read_table(path).to_pylist()]
         self._next_file = len(files)

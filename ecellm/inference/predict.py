@@ -8,6 +8,7 @@ A finished part is its own marker: killed and started again, only parts that are
 
 import logging
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -24,11 +25,12 @@ from ecellm.inference.asking import AnswerSpaceOf, asked_partitions
 from ecellm.inference.engines.load import local_adapters, prompt_tokenizer
 from ecellm.inference.journal import JOURNAL_DIRECTORY
 from ecellm.inference.progress import SplitProgress
+from ecellm.inference.suspects import ADVICE, what_is_noted
 from ecellm.inference.trained_prompt import check_prompt_format
 from ecellm.models import local_model, locate, model_fingerprint, require_weights
 from ecellm.prompts.rendering import PromptParts
 from ecellm.resources import check_room, room_at_most
-from ecellm.shards import cpus_of_a_core, run_shards_on_actors
+from ecellm.shards import WorkerLostError, cpus_of_a_core, run_shards_on_actors
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, join
 
@@ -155,11 +157,31 @@ def _run(answer_space: AnswerSpaceOf, run: Run[PredictConfig]) -> Outcome:
 def _answer(
     answer_space: AnswerSpaceOf, run: Run[PredictConfig], shards: list[dict[str, Any]], limits: dict[str, int]
 ) -> None:
-    """Answer all parts that are not done."""
-    config = run.config
+    """Answer all parts that are not done; where actors die of a row, with new ones until that row is found.
+
+    Raises:
+        WorkerLostError: actors die, and no row is to blame.
+    """
     progress = SplitProgress(shards)
-    results = run_shards_on_actors(
-        [shard for shard in shards if not shard["done"]],
+    left = {shard["name"]: shard for shard in shards if not shard["done"]}
+    while left:
+        num_left, noted = len(left), what_is_noted(run.storage, run.output_dir)
+        try:
+            for result in _answered_by_actors(answer_space, run, list(left.values()), limits):
+                progress.add(result)
+                del left[result["name"]]
+        except WorkerLostError as error:
+            if len(left) == num_left and what_is_noted(run.storage, run.output_dir) == noted:
+                raise WorkerLostError(f"{error}. {ADVICE}") from None
+            logger.warning("%s. Starting new actors for %d parts", error, len(left))
+
+
+def _answered_by_actors(
+    answer_space: AnswerSpaceOf, run: Run[PredictConfig], shards: list[dict[str, Any]], limits: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    config = run.config
+    return run_shards_on_actors(
+        shards,
         Answerer,
         constructor_args={
             "config_json": config.model_dump_json(),
@@ -171,8 +193,6 @@ def _answer(
         num_cpus=config.cpus_per_actor,
         num_gpus=_gpus_of_an_actor(config),
     )
-    for result in results:
-        progress.add(result)
 
 
 def _outcome(

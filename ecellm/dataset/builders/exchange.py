@@ -14,7 +14,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ecellm.dataset.hashing import UIntArray, keys_of_texts
 from ecellm.storage import Storage, join
@@ -22,7 +21,8 @@ from ecellm.storage import Storage, join
 IntArray = npt.NDArray[np.int64]
 _FLUSH_BYTES = 64 << 20
 _BUCKETS_KEY = b"ecellm_buckets"
-_COMPRESSION = "lz4"  # staged files are read once or twice and then removed
+# Staged files are read once or twice and then removed: fast to write, not small.
+STAGED_OPTIONS: dict[str, Any] = {"compression": "lz4", "use_dictionary": False, "write_statistics": False}
 _MAX_BUCKETS = 1024
 
 
@@ -84,7 +84,7 @@ class ExchangeWriter:
         filled = [int(k) for k in np.flatnonzero(np.diff(ends, prepend=0))]
         path = join(self._directory, f"{self._writer}-{self._num_files:05d}.parquet")
         schema = self._schema.with_metadata({_BUCKETS_KEY: json.dumps(filled)})
-        with self._storage.staged_file(path) as temporary, staged_writer(temporary, schema) as writer:
+        with self._storage.table_writer(path, schema, **STAGED_OPTIONS) as writer:
             for bucket in filled:
                 start = int(ends[bucket - 1]) if bucket else 0
                 rows = table.slice(start, int(ends[bucket]) - start).replace_schema_metadata(schema.metadata)
@@ -99,14 +99,9 @@ class ExchangeWriter:
             self._flush()
 
 
-def staged_writer(path: Any, schema: pa.Schema) -> pq.ParquetWriter:
-    """Return a writer for files that live as long as the build: fast, not small."""
-    return pq.ParquetWriter(path, schema, compression=_COMPRESSION, use_dictionary=False, write_statistics=False)
-
-
 def write_staged(storage: Storage, path: str, table: pa.Table, row_group_rows: int = 16_384) -> None:
     """Publish a table for a later step."""
-    with storage.staged_file(path) as temporary, staged_writer(temporary, table.schema) as writer:
+    with storage.table_writer(path, table.schema, **STAGED_OPTIONS) as writer:
         writer.write_table(table, row_group_size=row_group_rows)
 
 

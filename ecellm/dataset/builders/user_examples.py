@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ecellm.dataset.builders import similar
-from ecellm.dataset.builders.exchange import IntArray, staged_writer
+from ecellm.dataset.builders.exchange import STAGED_OPTIONS, IntArray
 from ecellm.dataset.builders.flow import Context, Result
 from ecellm.dataset.builders.item_texts import Texts, fetch_items, fetch_pool
 from ecellm.dataset.builders.purchases import read_sequences
@@ -90,7 +90,7 @@ def _write_examples(
 ) -> int:
     """Publish the examples of one split, some thousand users at a time; return their characters."""
     num_chars = 0
-    with context.storage.staged_file(path) as temporary, staged_writer(temporary, RANKED) as writer:
+    with context.storage.table_writer(path, RANKED, **STAGED_OPTIONS) as writer:
         for start in range(0, len(chunk.users), _USERS_AT_A_TIME):
             some = chunk.part(start, start + _USERS_AT_A_TIME)
             columns = examples_of(some, target, names, texts)
