@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -36,7 +37,7 @@ from ecellm.fingerprint import (
     read_sections,
 )
 from ecellm.redaction import redacted, redacted_arguments
-from ecellm.storage import Storage, join
+from ecellm.storage import Storage, is_local, join
 
 if TYPE_CHECKING:
     from ecellm.stage import Outcome
@@ -118,6 +119,7 @@ class RunDirectory:
         self._fingerprint = fingerprint_of(identity)
         self._owner = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid()}
         self._stop = threading.Event()
+        self._lost: OutputHeldError | None = None
         self._thread = threading.Thread(target=self._beat, daemon=True, name="ecellm-heartbeat")
 
     @classmethod
@@ -128,45 +130,113 @@ class RunDirectory:
             InputError: the directory holds something else.
             OutputHeldError: another run is at work there.
         """
-        refuse_if_occupied(storage, output_dir, identity, overwrite=overwrite)
-        directory = cls(storage, output_dir, identity)
         path = join(output_dir, RUN_NAME)
+        before = _record_at(storage, path) or None
+        refuse_if_occupied(storage, output_dir, identity, overwrite=overwrite)
         refuse_if_held(storage, output_dir)
+        directory = cls(storage, output_dir, identity)
         if read_state(storage, output_dir, directory._fingerprint) == OutputState.DIFFERENT:
-            logger.warning("overwrite: removing what lies in %s", output_dir)
-            _clear(storage, output_dir)
-        if not storage.create_exclusively(path, directory._record()):
-            _refuse_if_alive(read_identified(storage, path), output_dir)
-            storage.write_bytes(path, directory._record())
-            time.sleep(_SETTLE_SECONDS)  # of two that take over at once, both have written before either reads back
-        directory._confirm()
+            directory._replace(before)
+        else:
+            directory._take(before, directory._record())
         storage.remove(join(output_dir, MANIFEST_NAME))  # of a run whose failed rows are done again: it is not done now
         return directory
 
+    def _take(self, before: Mapping[str, Any] | None, record: bytes) -> None:
+        """Become the owner, by an act that only one of several that come at once succeeds in.
+
+        Args:
+            before: the `_run.json` that was there, of nobody at work.
+            record: what takes its place.
+
+        Raises:
+            OutputHeldError: another was faster.
+        """
+        path = join(self._output_dir, RUN_NAME)
+        if before is not None:
+            self._take_over(path, before, record)
+        elif not self._create(path, record):
+            raise self._taken(_record_at(self._storage, path))
+        if not is_local(path):
+            time.sleep(_SETTLE_SECONDS)  # of two on a store that knows no exclusive creation, both have written by now
+        self._confirm()
+
+    def _take_over(self, path: str, before: Mapping[str, Any], record: bytes) -> None:
+        """Write over the record of a run that is gone, under a lock that bears the name of that run."""
+        gone = _owner_id(before)
+        lock = join(self._output_dir, f".takeover-{gone}")
+        if self._storage.exists(lock):
+            _refuse_if_alive(_record_at(self._storage, lock), self._output_dir)
+            self._storage.remove(lock)  # who made it was killed before it could write
+        if not self._create(lock, self._record()):
+            raise self._taken(_record_at(self._storage, lock))
+        try:
+            current = _record_at(self._storage, path)
+            if _owner_id(current) != gone:
+                raise self._taken(current)
+            self._storage.write_bytes(path, record)
+        finally:
+            self._storage.remove(lock)
+
+    def _create(self, path: str, record: bytes) -> bool:
+        """Create a file exclusively; tell whether it is ours, even if the answer to a first try was lost on the way."""
+        if self._storage.create_exclusively(path, record):
+            return True
+        return _owner_id(_record_at(self._storage, path)) == self._owner["id"]
+
+    def _replace(self, before: Mapping[str, Any] | None) -> None:
+        """Take a directory that another configuration made, and empty it.
+
+        Until it is empty, the record names that configuration: killed on the way, the rest is not taken for ours.
+        """
+        old = {**(read_record(self._storage, self._output_dir) or {}), "owner": self._owner}
+        old = {key: old[key] for key in (*self._identity, "fingerprint", "owner") if key in old}
+        logger.warning("overwrite: removing what lies in %s", self._output_dir)
+        self._take(before, _as_record({**old, "heartbeat": time.time()}))
+        path = join(self._output_dir, RUN_NAME)
+        self._storage.remove(join(self._output_dir, MANIFEST_NAME))
+        last_beat = time.monotonic()
+        # First the notes that steps are done: killed on the way, a run of the old configuration does them again.
+        for name in (join("staging", "steps"), "staging"):
+            self._storage.remove(join(self._output_dir, name))
+        for file in self._storage.list_files(self._output_dir):
+            if file != path:
+                self._storage.remove(file)
+            if time.monotonic() - last_beat > HEARTBEAT_SECONDS:
+                self._storage.write_bytes(path, _as_record({**old, "heartbeat": time.time()}))
+                last_beat = time.monotonic()
+        self._storage.write_bytes(path, self._record())
+
     def _confirm(self) -> None:
-        """Read back who owns the directory: the last of two that came at once wins, the other leaves."""
-        owner = read_identified(self._storage, join(self._output_dir, RUN_NAME)).get("owner", {})
-        if owner.get("id") != self._owner["id"]:
-            raise OutputHeldError(
-                f"{self._output_dir} was taken by {owner.get('host')} (pid {owner.get('pid')}) just now"
-            )
+        """Read back who owns the directory."""
+        record = _record_at(self._storage, join(self._output_dir, RUN_NAME))
+        if _owner_id(record) != self._owner["id"]:
+            raise self._taken(record)
+
+    def _taken(self, record: Mapping[str, Any]) -> OutputHeldError:
+        owner = record.get("owner", {})
+        return OutputHeldError(f"{self._output_dir} was taken by {owner.get('host')} (pid {owner.get('pid')}) just now")
 
     def _record(self, *, released: bool = False) -> bytes:
-        record = {
-            **self._identity,
-            "fingerprint": self._fingerprint,
-            "owner": self._owner,
-            "heartbeat": 0.0 if released else time.time(),
-        }
-        return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+        return _as_record(
+            {
+                **self._identity,
+                "fingerprint": self._fingerprint,
+                "owner": self._owner,
+                "heartbeat": 0.0 if released else time.time(),
+            }
+        )
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
             try:
                 self._confirm()
                 self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record())
-            except OutputHeldError:
-                return  # somebody took over; `finish` will say so
+            except OutputHeldError as error:
+                # Somebody took over, since this machine slept or could not reach the store: two must not write.
+                self._lost = error
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
             except (InputError, SurroundingsError, OSError) as error:
                 # One missed beat does no harm, and `finish` makes sure that the directory is still ours.
                 logger.warning("heartbeat in %s failed, trying again: %s", self._output_dir, error)
@@ -180,6 +250,8 @@ class RunDirectory:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        if self._lost is not None:
+            raise self._lost from None
         try:
             self._confirm()
         except OutputHeldError:
@@ -235,20 +307,28 @@ class RunDirectory:
         self._storage.write_json(join(self._output_dir, MANIFEST_NAME), manifest)
 
 
-def _clear(storage: Storage, output_dir: str) -> None:
-    """Remove a directory's files, `_run.json` last: killed on the way, the rest is still known as ours."""
-    storage.remove(join(output_dir, MANIFEST_NAME))
-    for file in storage.list_files(output_dir):
-        if file != join(output_dir, RUN_NAME):
-            storage.remove(file)
-    storage.remove(join(output_dir, RUN_NAME))
+def _as_record(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _record_at(storage: Storage, path: str) -> dict[str, Any]:
+    """Return a record that another run may remove at any time; empty if there is none."""
+    try:
+        return read_identified(storage, path)
+    except InputError:
+        if storage.exists(path):
+            raise
+        return {}
+
+
+def _owner_id(record: Mapping[str, Any]) -> str:
+    return str(record.get("owner", {}).get("id", "unknown"))
 
 
 def refuse_if_held(storage: Storage, output_dir: str) -> None:
     """Raise `OutputHeldError` if another run is at work in the directory."""
-    path = join(output_dir, RUN_NAME)
-    if storage.exists(path):
-        _refuse_if_alive(read_identified(storage, path), output_dir)
+    if record := _record_at(storage, join(output_dir, RUN_NAME)):
+        _refuse_if_alive(record, output_dir)
 
 
 def _refuse_if_alive(record: Mapping[str, Any], output_dir: str) -> None:

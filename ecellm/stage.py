@@ -25,6 +25,7 @@ from ecellm.manifest import (
     refuse_if_held,
     refuse_if_occupied,
 )
+from ecellm.node_watch import NodeWatch
 from ecellm.resources import check_room_for_tasks
 from ecellm.storage import Storage, absolute, join
 
@@ -208,7 +209,7 @@ def carry_out(planned: Plan[Any]) -> None:
     check_plan(planned)  # before the claim, so that bad input leaves no trace
     check_contents(planned.storage, stage.inputs(config))
     directory = RunDirectory.claim(planned.storage, planned.output_dir, planned.identity, overwrite=config.overwrite)
-    with directory:
+    with directory, NodeWatch():
         logger.info("%s: started, output in %s", stage.job, planned.output_dir)
         start = time.monotonic()
         if planned.state == OutputState.RESUMABLE:

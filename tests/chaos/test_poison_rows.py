@@ -104,7 +104,7 @@ def test_an_engine_that_dies_of_any_row_ends_the_job_with_one_message(samples, t
         predict(samples, out, dying_engine(is_deadly, str(log), be_killed))
     assert not (out / "_manifest.json").exists()
     assert len(log.read_text().split()) <= 2 + 2 + 2 * 4
-    predict(samples, out)
+    predict(samples, out, retry_errors=True)  # row 1, alone in its part, had been put aside
     pd.testing.assert_frame_equal(answers(out), undisturbed)
 
 

@@ -1,0 +1,21 @@
+"""Jobs to break on the test cluster."""
+
+import pytest
+
+from tests.chaos.cluster_jobs import ClusterJob
+
+# As many workers and actors as there are nodes, each of a node's size: all nodes are at work.
+_CHANGES = {"after": ["num_actors=3", "cpus_per_actor=2"], "tuned": ["cpus_per_worker=2", "num_workers=2"]}
+
+
+@pytest.fixture
+def make_job(request, store, uploaded, undisturbed, tmp_path):
+    """Make a stage's job with a bucket of its own."""
+
+    def make(stage, **fields):
+        bucket = "-".join(["chaos", stage, str(abs(hash(request.node.nodeid)) % 10**8)])
+        store.filesystem().mkdir(bucket)
+        fields = {"changes": _CHANGES.get(stage, [])} | fields
+        return ClusterJob(stage, bucket, uploaded, undisturbed, store, tmp_path / "log", **fields)
+
+    return make
