@@ -4,9 +4,11 @@ import logging
 import os
 import secrets
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
 
@@ -92,6 +94,7 @@ def _start_local(config: RayConfig) -> None:
         include_dashboard=False,
         log_to_driver=True,
         logging_level=logging.WARNING,
+        _temp_dir=str(_private_directory() / "ray"),
         runtime_env={"worker_process_setup_hook": quiet_worker},
     )
     logger.info("local Ray started with %d logical CPUs", num_cpus)
@@ -115,6 +118,22 @@ def _keep_to_this_machine() -> None:
     if not os.environ.get("RAY_AUTH_TOKEN"):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(_TOKEN_BYTES)
     logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
+
+
+def _private_directory() -> Path:
+    """Return a directory that no other user enters, for Ray's logs and sockets: Ray opens its own to all.
+
+    Raises:
+        InputError: somebody else has made it.
+    """
+    from ray._common.utils import get_default_system_temp_dir
+
+    path = Path(get_default_system_temp_dir()) / f"ecellm-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
+        raise InputError(f"{path} is not a directory of yours alone: remove it, or let TMPDIR name another place")
+    return path
 
 
 def keeps_to_this_machine() -> bool:

@@ -1,7 +1,5 @@
 """Which sockets the processes of a run listen on, seen from outside while it is at work."""
 
-import subprocess
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -45,15 +43,4 @@ def listening_sockets(root: psutil.Process) -> set[Listening]:
                 # A UDP socket that is connected takes nothing from others.
                 if own.laddr and (own.status == psutil.CONN_LISTEN or (is_udp and not own.raddr)):
                     found.add(Listening(name, "UDP" if is_udp else "TCP", own.laddr.ip, own.laddr.port))
-    return found
-
-
-def sockets_until_the_end(process: subprocess.Popen, seconds_between: float = 0.2) -> set[Listening]:
-    """Return every socket that a run listened on, at whatever time."""
-    found: set[Listening] = set()
-    root = psutil.Process(process.pid)
-    while process.poll() is None:
-        with suppress(psutil.NoSuchProcess):
-            found |= listening_sockets(root)
-        time.sleep(seconds_between)
     return found
