@@ -29,7 +29,7 @@ def read_index(storage: Storage, rows_dir: str, split: str) -> tuple[RowGroup, .
     """Return a split's row groups in file order; empty if the split has no rows.
 
     Raises:
-        InputError: there are rows but no index: preprocess did not finish.
+        InputError: there are rows but no index: preprocess did not finish. Or the index names a file elsewhere.
     """
     directory = split_directory(rows_dir, split)
     path = join(directory, INDEX_NAME)
