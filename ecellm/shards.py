@@ -36,7 +36,7 @@ def run_shards(
     name: str,
     function_args: Mapping[str, Any] | None = None,
     num_cpus: float | None = None,
-    memory: float | None = None,
+    memory: float | Callable[[Mapping[str, Any]], float] | None = None,
     num_workers: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Call `function(shard, **function_args)` for every shard, in parallel tasks; yield results as they come.
@@ -47,19 +47,24 @@ def run_shards(
         name: what progress lines are called.
         function_args: more arguments, the same for all.
         num_cpus: logical CPUs of one task; None takes what stands for one real core.
-        memory: bytes that Ray reserves for one task.
+        memory: bytes that Ray reserves for one task, or a function of the shard that tells them.
         num_workers: most tasks at work at once; None for as many as the cluster has room for.
 
     Raises:
         InputError: no node could ever run a task.
     """
     cpus = cpus_of_a_core() if num_cpus is None else num_cpus
-    check_room_for_tasks(name, cpus=cpus, memory=memory or 0)
-    task = ray.remote(function).options(num_cpus=cpus, memory=memory, name=name)
+    needs = [memory(shard) for shard in shards] if callable(memory) else [memory] * len(shards)
+    check_room_for_tasks(name, cpus=cpus, memory=max((need or 0 for need in needs), default=0))
+    task = ray.remote(function)
     arguments = {key: ray.put(value) for key, value in (function_args or {}).items()}
+
+    def submit(shard: Mapping[str, Any], memory_of_one: float | None) -> Any:
+        return task.options(num_cpus=cpus, memory=memory_of_one, name=name).remote(shard, **arguments)
+
     # Twice the cluster's CPUs are submitted at a time: enough to keep it busy, and to make it grow.
     window = num_workers or max(8, 2 * int(ray.cluster_resources().get("CPU", 1)))
-    yield from _with_progress(_unordered(task, shards, arguments, window), len(shards), name)
+    yield from _with_progress(_unordered(submit, list(zip(shards, needs, strict=True)), window), len(shards), name)
 
 
 def cpus_of_a_core() -> float:
@@ -72,20 +77,18 @@ def cpus_of_a_core() -> float:
     return max(1.0, ray.cluster_resources().get("CPU", 1.0) // (os.cpu_count() or 1))
 
 
-def _unordered(
-    task: Any, shards: Iterable[Mapping[str, Any]], arguments: Mapping[str, Any], window: int
-) -> Iterator[Any]:
+def _unordered(submit: Callable[..., Any], calls: Iterable[tuple[Any, ...]], window: int) -> Iterator[Any]:
     """Yield results as tasks finish; only `window` tasks are submitted at a time.
 
     When one fails, or nobody asks for more, those at work are stopped before this returns: none writes afterwards.
     """
     pending: list[Any] = []
     try:
-        for shard in shards:
+        for call in calls:
             if len(pending) >= window:
                 ready, pending = ray.wait(pending)
                 yield from ray.get(ready)
-            pending.append(task.remote(shard, **arguments))
+            pending.append(submit(*call))
         while pending:
             ready, pending = ray.wait(pending)
             yield from ray.get(ready)

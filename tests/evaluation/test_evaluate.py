@@ -43,10 +43,13 @@ def config(tmp_path, samples, write_samples, write_predictions, training_dir):
 
 
 @pytest.fixture
-def carry_out(monkeypatch):
+def without_ray(monkeypatch):
     for module in (evaluate, step):
         monkeypatch.setattr(module, "run_shards", one_after_the_other)
 
+
+@pytest.fixture
+def carry_out(without_ray):
     def run(config):
         evaluate.STAGE.check(config, Storage())
         inputs = dict.fromkeys(evaluate.STAGE.inputs(config), "f" * 64)
@@ -172,6 +175,7 @@ def test_rows_that_only_one_run_answered_are_not_compared(config, carry_out, sam
     assert [(row["flavour"], row["num_samples"]) for row in rows] == [(RELEASED, 7), (STRICT, 7)]
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_predictions_of_other_samples_are_refused(config, make_sample, write_predictions):
     stranger = write_predictions("other", [make_sample("Product_Matching", 77, "yes")], good)
     other = config.model_copy(update={"predictions_dirs": (stranger,)})
@@ -179,6 +183,7 @@ def test_predictions_of_other_samples_are_refused(config, make_sample, write_pre
         evaluate.STAGE.check(other, Storage())
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_the_same_run_twice_and_no_predictions_are_refused(config, tmp_path, samples, write_predictions):
     copy = write_predictions("copy", samples, poor, run_id="run-base")
     with pytest.raises(InputError, match="hold the same run, run-base"):
