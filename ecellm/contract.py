@@ -23,15 +23,25 @@ def require_columns(path: str, there: pa.Schema, contract: pa.Schema, names: Seq
     Raises:
         InputError: a column is missing, is there twice, or holds another kind of values.
     """
-    missing = [name for name in names if name not in there.names]
-    if missing:
-        raise InputError(f"{path} lacks the columns {', '.join(missing)}")
+    require_names(path, there, names)
     for name in names:
-        if there.names.count(name) > 1:
-            raise InputError(f"{path} has the column {name} twice")
         wanted, found = contract.field(name).type, there.field(name).type
         if not _is_of_kind(found, wanted):
             raise InputError(f"{path}: column {name} does not hold {_plain(wanted)}, but {found}")
+
+
+def require_names(path: str, there: pa.Schema, names: Sequence[str]) -> None:
+    """Raise `InputError` if a file lacks one of the columns, or has it twice."""
+    missing = [name for name in names if name not in there.names]
+    if missing:
+        raise InputError(f"{path} lacks the columns {', '.join(missing)}")
+    if twice := next((name for name in names if there.names.count(name) > 1), None):
+        raise InputError(f"{path} has the column {twice} twice")
+
+
+def plain_type(contract: pa.Schema, name: str) -> pa.DataType:
+    """Return the type of a contract's column; of categories, that of their values."""
+    return _plain(contract.field(name).type)
 
 
 def conform(table: pa.Table, contract: pa.Schema, where: str, never_null: Collection[str]) -> pa.Table:
@@ -47,7 +57,7 @@ def conform(table: pa.Table, contract: pa.Schema, where: str, never_null: Collec
         InputError: a value does not fit its type, or is null where it must not be.
     """
     for place, name in enumerate(table.column_names):
-        wanted = _plain(contract.field(name).type)
+        wanted = plain_type(contract, name)
         try:
             table.column(place).validate(full=True)
             column = table.column(place).cast(wanted)

@@ -46,7 +46,7 @@ def run_shards(
     name: str,
     function_args: Mapping[str, Any] | None = None,
     num_cpus: float | None = None,
-    memory: float | None = None,
+    memory: float | Callable[[Mapping[str, Any]], float] | None = None,
     num_workers: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Call `function(shard, **function_args)` for every shard, in parallel tasks; yield results as they come.
@@ -57,7 +57,7 @@ def run_shards(
         name: what progress lines are called.
         function_args: more arguments, the same for all.
         num_cpus: logical CPUs of one task; None takes what stands for one real core.
-        memory: bytes that Ray reserves for one task.
+        memory: bytes that Ray reserves for one task, or a function of the shard that tells them.
         num_workers: most tasks at work at once; None for as many as the cluster has room for.
 
     Raises:
@@ -65,13 +65,19 @@ def run_shards(
         WorkerLostError: the process of a shard died again and again, while those of the others did their work.
     """
     cpus = cpus_of_a_core() if num_cpus is None else num_cpus
-    check_room_for_tasks(name, cpus=cpus, memory=memory or 0)
+    needs = [memory(shard) for shard in shards] if callable(memory) else [memory] * len(shards)
+    check_room_for_tasks(name, cpus=cpus, memory=max((need or 0 for need in needs), default=0))
     # Retries are ours: Ray has no limit to those of tasks that were killed for want of memory.
-    task = ray.remote(function).options(num_cpus=cpus, memory=memory, name=name, max_retries=0)
+    task = ray.remote(function).options(num_cpus=cpus, name=name, max_retries=0)
     arguments = {key: ray.put(value) for key, value in (function_args or {}).items()}
+
+    def submit(shard: Mapping[str, Any], memory_of_one: float | None) -> Any:
+        return task.options(memory=memory_of_one).remote(shard, **arguments)
+
     # Twice the cluster's CPUs are submitted at a time: enough to keep it busy, and to make it grow.
     window = num_workers or max(8, 2 * int(ray.cluster_resources().get("CPU", 1)))
-    yield from _with_progress(_unordered(task, shards, arguments, window, name), len(shards), name)
+    calls = list(zip(shards, needs, strict=True))
+    yield from _with_progress(_unordered(submit, calls, window, name), len(shards), name)
 
 
 def cpus_of_a_core() -> float:
@@ -85,30 +91,33 @@ def cpus_of_a_core() -> float:
 
 
 def _unordered(
-    task: Any, shards: Iterable[Mapping[str, Any]], arguments: Mapping[str, Any], window: int, name: str
+    submit: Callable[[Mapping[str, Any], float | None], Any],
+    calls: Iterable[tuple[Mapping[str, Any], float | None]],
+    window: int,
+    name: str,
 ) -> Iterator[Any]:
     """Yield results as tasks finish; only `window` tasks are submitted at a time.
 
     A shard whose process died is done again behind all others: it may then have the memory for itself. When one fails,
     or nobody asks for more, those at work are stopped before this returns: none writes afterwards.
     """
-    waiting, num_deaths = deque(enumerate(shards)), Counter[int]()
-    pending: dict[Any, tuple[int, Mapping[str, Any]]] = {}
+    waiting, num_deaths = deque(enumerate(calls)), Counter[int]()
+    pending: dict[Any, tuple[int, tuple[Mapping[str, Any], float | None]]] = {}
     try:
         while waiting or pending:
             while waiting and len(pending) < window:
-                number, shard = waiting.popleft()
-                pending[task.remote(shard, **arguments)] = number, shard
+                number, call = waiting.popleft()
+                pending[submit(*call)] = number, call
             (reference,), _ = ray.wait(list(pending))
-            number, shard = pending.pop(reference)
+            number, call = pending.pop(reference)
             try:
                 result = ray.get(reference)
             except Exception as error:
                 if not (lost := _lost(error)):
                     raise
                 num_deaths[number] += 1
-                _tell_of_death(name, shard, lost, num_deaths[number])
-                waiting.append((number, shard))
+                _tell_of_death(name, call[0], lost, num_deaths[number])
+                waiting.append((number, call))
             else:
                 yield result
     finally:

@@ -1,59 +1,76 @@
 """Rows of the comparisons table: one run against another by the headline metric, on the rows that both answered."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ecellm.evaluation.answered import Answered, Row
+import numpy as np
+import numpy.typing as npt
+
+from ecellm.evaluation.answered import Row
 from ecellm.evaluation.intervals import Bootstrap
 from ecellm.evaluation.paired import Pair, PairedTest, holm, paired_tests
-from ecellm.evaluation.scored import Scored, score_answers
-from ecellm.evaluation.similarity_table import SimilarityTable
-from ecellm.tasks import Task, find_task
+from ecellm.evaluation.scored_rows import ScoredRows
+from ecellm.tasks import Task
+
+Kinds = npt.NDArray[np.integer[Any]]
 
 
-def compare(run: Answered, baseline: Answered, bootstrap: Bootstrap, similarity: SimilarityTable) -> list[Row]:
-    """Return the rows of one (setting, task): one for each split and flavour; `p_adjusted` is left to `adjusted`.
+class Compared(NamedTuple):
+    """One run's scored answers to one split.
+
+    Attributes:
+        task: the task of all rows.
+        run_id: of the run.
+        place: task, split and setting.
+        rows: the answers, with the keys of their samples.
+    """
+
+    task: Task
+    run_id: str
+    place: Mapping[str, str]
+    rows: ScoredRows
+
+
+def compare(run: Compared, baseline: Compared, bootstrap: Bootstrap) -> list[Row]:
+    """Return the rows of one task, setting and split, one for each flavour; `p_adjusted` is left to `adjusted`.
+
+    Flavours in which either run has no figure are left out.
 
     Args:
         run: the run.
-        baseline: the run it is compared with.
+        baseline: the run it is compared with, on the same task, setting and split.
         bootstrap: how many resamples, at least 1, and their seed.
-        similarity: figures of free text.
     """
-    place_of = {sample["sample_id"]: place for place, sample in enumerate(baseline.samples)}
-    rows: list[Row] = []
-    for part in run.by_split():
-        task = find_task(part.samples[0]["task"])
-        common = [place for place, sample in enumerate(part.samples) if sample["sample_id"] in place_of]
-        if task is not None and common:
-            ours = part.take(common)
-            theirs = baseline.take([place_of[sample["sample_id"]] for sample in ours.samples])
-            rows += _rows_of(task, ours, theirs, bootstrap, similarity)
-    return rows
-
-
-def _rows_of(
-    task: Task, run: Answered, baseline: Answered, bootstrap: Bootstrap, similarity: SimilarityTable
-) -> list[Row]:
-    """Compare two runs on the same rows of one split; flavours in which either has no figure are left out."""
-    sides = [
-        score_answers(task, side.samples, side.responses, similarity.of_answers(side.run_id, side.samples))
-        for side in (run, baseline)
+    task = run.task
+    _, places, baseline_places = np.intersect1d(
+        run.rows.keys, baseline.rows.keys, assume_unique=True, return_indices=True
+    )
+    if not len(places):
+        return []
+    sides = ((run.rows, places), (baseline.rows, baseline_places))
+    are_there = [
+        [task.headline_metric not in tally.unavailable() for tally in rows.tallies(own)] for rows, own in sides
     ]
-    flavours = [
-        (ours, theirs) for ours, theirs in zip(*sides, strict=True) if _is_there(task, ours) and _is_there(task, theirs)
-    ]
-    pairs = [Pair(ours.statistics, theirs.statistics, ours.scorer.metrics) for ours, theirs in flavours]
-    tests = paired_tests(pairs, task.headline_metric, bootstrap) if pairs else []
-    place = {name: run.samples[0][name] for name in ("task", "split", "setting")}
+    compared = [flavour for flavour, both in enumerate(zip(*are_there, strict=True)) if all(both)]
+    if not compared:
+        return []
+    kinds, counts = _kinds_of_pairs(*(rows.kind[own] for rows, own in sides))
+    statistics = [[own[kind] for own in rows.kinds()] for (rows, _), kind in zip(sides, kinds, strict=True)]
+    scorers = task.scorers()
+    pairs = [Pair(statistics[0][flavour], statistics[1][flavour], scorers[flavour].metrics) for flavour in compared]
+    tests = paired_tests(pairs, task.headline_metric, bootstrap, counts)
     return [
-        {"run_id": run.run_id, "baseline_run_id": baseline.run_id, **place, "flavour": ours.flavour}
-        | {"metric": task.headline_metric, **_figures(test), "num_samples": len(run.samples)}
-        for (ours, _), test in zip(flavours, tests, strict=True)
+        {"run_id": run.run_id, "baseline_run_id": baseline.run_id, **run.place, "flavour": scorers[flavour].flavour}
+        | {"metric": task.headline_metric, **_figures(test), "num_samples": len(places)}
+        for flavour, test in zip(compared, tests, strict=True)
     ]
 
 
-def _is_there(task: Task, scored: Scored) -> bool:
-    return task.headline_metric not in scored.unavailable()
+def _kinds_of_pairs(kind: Kinds, baseline_kind: Kinds) -> tuple[tuple[Kinds, Kinds], npt.NDArray[np.int64]]:
+    """Return the kinds that meet in a row, of either side, and in how many rows they do."""
+    width = int(baseline_kind.max()) + 1
+    codes, counts = np.unique(kind.astype(np.int64) * width + baseline_kind, return_counts=True)
+    return (codes // width, codes % width), counts
 
 
 def _figures(test: PairedTest) -> dict[str, float | None]:

@@ -9,21 +9,15 @@ In: predictions directories, side by side, and the samples that they answer. Out
     report.html                          all of it on one page
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ecellm.config import EvaluateConfig
 from ecellm.errors import InputError
-from ecellm.evaluation.answered import (
-    PredictionPlace,
-    RunFiles,
-    SampleFiles,
-    asked_by_any,
-    check_ids,
-    list_runs,
-    sample_files,
-)
+from ecellm.evaluation.answered import PredictionPlace, RunFiles, SampleFiles, asked_by_any, sample_files
 from ecellm.evaluation.comparisons import adjusted
+from ecellm.evaluation.listing import Listing, check_ids, list_directory
+from ecellm.evaluation.memory import BASE_BYTES, memory_of_check, memory_of_report, memory_of_scoring
 from ecellm.evaluation.report.write import write_report
 from ecellm.evaluation.score_shard import evaluate_shard
 from ecellm.evaluation.similarity.step import (
@@ -39,8 +33,6 @@ from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute
 from ecellm.tasks import FLAVOURS
 
-_TASK_MEMORY_BYTES = 512 * 2**20
-
 
 def _inputs(config: EvaluateConfig) -> dict[str, str]:
     predictions = {f"predictions_dirs.{number}": absolute(path) for number, path in enumerate(config.all_predictions)}
@@ -54,23 +46,55 @@ def _check(config: EvaluateConfig, storage: Storage) -> tuple[str, ...]:
     Raises:
         InputError: the predictions are not distinct runs over these samples.
     """
-    samples = sample_files(storage, absolute(config.samples_dir))
-    directory_of: dict[str, str] = {}
-    lines = []
-    for directory in config.all_predictions:
-        for files_of in list_runs(storage, absolute(directory)):
-            run_ids, num_answers = set(), 0
-            for place, files in files_of.items():
-                answered_by = check_ids(storage, files, samples.get(place, {}))
-                run_ids |= set(answered_by)
-                num_answers += len(answered_by)
-            for run_id in run_ids:
-                if directory_of.setdefault(run_id, directory) != directory:
-                    raise InputError(f"{directory_of[run_id]} and {directory} hold the same run, {run_id}")
-            lines.append(_run_line(directory, run_ids, num_answers, files_of))
     if len(set(map(absolute, config.all_predictions))) < len(config.all_predictions):
         raise InputError("a predictions directory is given twice")
+    samples = sample_files(storage, absolute(config.samples_dir))
+    listings = _list(config)
+    answered: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for result in run_shards(
+        _check_shards(listings, samples),
+        check_ids,
+        name="evaluate: checking ids",
+        function_args={"storage_config": config.storage.model_dump()},
+        memory=memory_of_check,
+    ):
+        answered.setdefault((result["directory"], result["run"]), []).append(result)
+    directory_of: dict[str, str] = {}
+    lines = []
+    for listing in listings:
+        for number, of_run in enumerate(listing.runs):
+            found = answered.get((listing.directory, number), [])
+            run_ids = {str(each["run_id"]) for each in found if each["run_id"] is not None}
+            for run_id in run_ids:
+                if directory_of.setdefault(run_id, listing.directory) != listing.directory:
+                    raise InputError(f"{directory_of[run_id]} and {listing.directory} hold the same run, {run_id}")
+            lines.append(_run_line(listing.directory, run_ids, sum(each["num_answers"] for each in found), of_run))
     return (*lines, *check_similarity(config))
+
+
+def _list(config: EvaluateConfig) -> list[Listing]:
+    """Return what every predictions directory holds, in the order of the config; the files are opened on the nodes."""
+    shards = [{"directory": absolute(path)} for path in config.all_predictions]
+    found = run_shards(
+        shards,
+        list_directory,
+        name="evaluate: listing",
+        function_args={"storage_config": config.storage.model_dump()},
+        memory=None,
+    )
+    listings = {result["directory"]: Listing.of(result) for result in found}
+    return [listings[shard["directory"]] for shard in shards]
+
+
+def _check_shards(listings: Sequence[Listing], samples: SampleFiles) -> list[dict[str, Any]]:
+    """Return a shard for every (setting, task) of every run."""
+    return [
+        {"directory": listing.directory, "run": number, "predictions": files, "samples": samples.get(place, {})}
+        | {"num_rows": listing.num_rows(files)}
+        for listing in listings
+        for number, of_run in enumerate(listing.runs)
+        for place, files in of_run.items()
+    ]
 
 
 def _run_line(directory: str, run_ids: set[str], num_answers: int, places: Collection[PredictionPlace]) -> str:
@@ -82,7 +106,12 @@ def _run_line(directory: str, run_ids: set[str], num_answers: int, places: Colle
 
 
 def make_shards(
-    predictions: Sequence[RunFiles], of_floors: RunFiles, samples: SampleFiles, *, with_comparisons: bool
+    predictions: Sequence[RunFiles],
+    of_floors: RunFiles,
+    samples: SampleFiles,
+    num_rows: Mapping[str, int],
+    *,
+    with_comparisons: bool,
 ) -> list[dict[str, Any]]:
     """Return all shards, numbered in a fixed order: runs, trivial baselines, comparisons with the first run.
 
@@ -90,13 +119,16 @@ def make_shards(
         predictions: for each run, its files by (setting, task).
         of_floors: the files whose samples the trivial baselines answer.
         samples: the samples' files by (setting, task) and split.
+        num_rows: answers in each file.
         with_comparisons: whether later runs are compared with the first.
     """
     shards: list[dict[str, Any]] = []
 
     def add(kind: str, place: PredictionPlace, files: list[str], **more: Any) -> None:
         shard = {"kind": kind, "number": len(shards), "setting": place[0], "task": place[1], "predictions": files}
-        shards.append(shard | {"samples": samples.get(place, {})} | more)
+        all_files = (*files, *more.get("baseline", ()))
+        shard |= {"samples": samples.get(place, {}), "num_rows": sum(num_rows[path] for path in all_files)}
+        shards.append(shard | more)
 
     for of_run in predictions:
         for place, files in of_run.items():
@@ -112,12 +144,14 @@ def make_shards(
 
 def _run(run: Run[EvaluateConfig]) -> Outcome:
     config, storage = run.config, run.storage
-    directories = [absolute(path) for path in config.all_predictions]
-    predictions = [files for directory in directories for files in list_runs(storage, directory)]
+    listings = _list(config)
+    directories = [listing.directory for listing in listings]
+    predictions = [of_run for listing in listings for of_run in listing.runs]
+    num_rows = {path: number for listing in listings for path, number in listing.rows.items()}
     samples = sample_files(storage, absolute(config.samples_dir))
     of_floors = asked_by_any(predictions)
     compute_similarity(run, predictions, of_floors, samples)
-    shards = make_shards(predictions, of_floors, samples, with_comparisons=config.num_resamples > 0)
+    shards = make_shards(predictions, of_floors, samples, num_rows, with_comparisons=config.num_resamples > 0)
     shared = {"output_dir": run.output_dir, "storage_config": config.storage.model_dump()}
     arguments = {
         **shared,
@@ -127,7 +161,7 @@ def _run(run: Run[EvaluateConfig]) -> Outcome:
     }
     rows, comparisons = 0, []
     for result in run_shards(
-        shards, evaluate_shard, name="evaluate", function_args=arguments, memory=_TASK_MEMORY_BYTES
+        shards, evaluate_shard, name="evaluate", function_args=arguments, memory=memory_of_scoring
     ):
         rows += result["rows"]
         comparisons += result["comparisons"]
@@ -138,18 +172,19 @@ def _run(run: Run[EvaluateConfig]) -> Outcome:
         "training_dirs": [absolute(path) for path in config.training_dirs],
         "comparisons": adjusted(comparisons),
     }
-    (written,) = run_shards([report], write_report, name="report", function_args=shared, memory=_TASK_MEMORY_BYTES)
+    report_memory = memory_of_report(sum(num_rows.values()))
+    (written,) = run_shards([report], write_report, name="report", function_args=shared, memory=report_memory)
     return Outcome(rows=rows, details=written["details"], summary=tuple(written["summary"]))
 
 
 STAGE = Stage(
     job="evaluate",
-    version=2,
+    version=3,
     config_class=EvaluateConfig,
     inputs=_inputs,
     check=_check,
     run=_run,
     fingerprint_input=fingerprint_with_model(*MODEL_FIELDS),
     check_room=check_room_for_models,
-    task_memory=_TASK_MEMORY_BYTES,
+    task_memory=BASE_BYTES,
 )

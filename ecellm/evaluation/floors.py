@@ -4,14 +4,18 @@ They answer the samples that any of the runs was asked, and those that say the m
 references of these samples. The best one by the headline metric is what "the trivial baseline" means.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from ecellm.evaluation.intervals import Bootstrap
+from ecellm.evaluation.joined import BLOCK_ROWS
 from ecellm.evaluation.metric_rows import Answers, MetricRow, metric_rows
 from ecellm.evaluation.scored import score_answers
+from ecellm.evaluation.scored_rows import ScoredRows
 from ecellm.evaluation.similarity_table import SimilarityTable
 from ecellm.tasks import Sample, Task
+from ecellm.tasks.scorer import Samples
 
 ROLE = "floor"
 PREFIX = "floor-"
@@ -19,23 +23,37 @@ Place = tuple[str, str, str]
 
 
 def floor_rows(
-    task: Task, samples: Sequence[Sample], answers: Answers, bootstrap: Bootstrap, similarity: SimilarityTable
+    task: Task, samples: Samples, answers: Answers, bootstrap: Bootstrap, similarity: SimilarityTable
 ) -> list[MetricRow]:
     """Return the metrics of every trivial baseline of a task, in every flavour.
 
     Args:
         task: the task of all samples.
-        samples: what is answered, at least one.
+        samples: what is answered, at least one; they are read several times, and not kept.
         answers: the samples' place; run, model, decoding and role are filled in here.
         bootstrap: how the intervals are drawn; random answers have the same seed.
         similarity: figures of free text.
     """
+    responses = task.trivial_answers(samples, bootstrap.seed)
+    scored = {name: ScoredRows() for name in responses}
+    start = 0
+    for block in blocks_of(samples):
+        for name, own in responses.items():
+            figures = similarity.of_answers(f"{PREFIX}{name}", block)
+            scored[name].add(score_answers(task, block, own[start : start + len(block)], figures), {})
+        start += len(block)
     rows = []
-    for name, responses in task.trivial_answers(samples, bootstrap.seed).items():
+    for name, own_rows in scored.items():
         floor = replace(answers, run_id=f"{PREFIX}{name}", model=name, decoding=None, role=ROLE)
-        scored = score_answers(task, samples, responses, similarity.of_answers(floor.run_id, samples))
-        rows += metric_rows(task, scored, floor, bootstrap)
+        rows += metric_rows(task, own_rows.tallies(), floor, bootstrap)
     return rows
+
+
+def blocks_of(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Yield samples in lists of at most `BLOCK_ROWS`."""
+    rows = iter(samples)
+    while block := list(islice(rows, BLOCK_ROWS)):
+        yield block
 
 
 def place_of(row: MetricRow) -> Place:

@@ -1,11 +1,11 @@
-"""From scored rows to rows of the metrics table."""
+"""From tallies of scored rows to rows of the metrics table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ecellm.evaluation.intervals import Bootstrap, Interval, metric_intervals
-from ecellm.evaluation.scored import Scored
+from ecellm.evaluation.tally import Tally
 from ecellm.tasks import FLAVOURS, Task
 
 MetricRow = dict[str, Any]
@@ -36,25 +36,25 @@ class Answers:
     samples_fingerprint: str
 
 
-def metric_rows(task: Task, scored: Sequence[Scored], answers: Answers, bootstrap: Bootstrap) -> list[MetricRow]:
+def metric_rows(task: Task, tallies: Sequence[Tally], answers: Answers, bootstrap: Bootstrap) -> list[MetricRow]:
     """Return one row for each metric of each flavour, in the order of the scorers' metrics.
 
     Args:
         task: the task of all rows.
-        scored: the answers, at least one, in each flavour.
+        tallies: the answers, at least one, in each flavour.
         answers: whose they are.
         bootstrap: how the intervals are drawn; all flavours share the draws.
     """
-    intervals = metric_intervals([each.measured for each in scored], bootstrap)
+    intervals = metric_intervals([each.measured for each in tallies], bootstrap, tallies[0].counts)
     rows: list[MetricRow] = []
-    for each, own in zip(scored, intervals, strict=True):
+    for each, own in zip(tallies, intervals, strict=True):
         rows += flavour_rows(task, each, own, answers)
     return rows
 
 
 def flavour_rows(
     task: Task,
-    scored: Scored,
+    tally: Tally,
     intervals: Mapping[str, Interval],
     answers: Answers,
     part: tuple[str, str] | None = None,
@@ -63,17 +63,16 @@ def flavour_rows(
 
     Args:
         task: the task of all rows.
-        scored: the answers, at least one.
+        tally: the answers, at least one.
         intervals: by metric; those that are missing are left null.
         answers: whose they are.
         part: slice_name and slice_value; None for all rows.
     """
-    values = scored.scorer.metrics(scored.statistics.sum(axis=0))
-    reasons = scored.unavailable()
-    num_invalid = sum(row.num_invalid for row in scored.rows)
+    values = tally.scorer.metrics(tally.sums)
+    reasons = tally.unavailable()
     rows = []
-    for name in scored.scorer.metric_names:
-        row = blank_row(answers, scored.flavour, name, num_samples=len(scored.rows), num_invalid=num_invalid)
+    for name in tally.scorer.metric_names:
+        row = blank_row(answers, tally.scorer.flavour, name, num_samples=tally.num_rows, num_invalid=tally.num_invalid)
         row["slice_name"], row["slice_value"] = part or (None, None)
         row["is_headline"] = name == task.headline_metric and part is None
         row["reason"] = reasons.get(name)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ecellm.evaluation.intervals import (
     Bootstrap,
+    Counts,
     Interval,
     Measured,
     Metrics,
@@ -61,7 +62,9 @@ class PairedTest(NamedTuple):
     p_value: float
 
 
-def paired_tests(pairs: Sequence[Pair], metric: str, bootstrap: Bootstrap) -> list[PairedTest]:
+def paired_tests(
+    pairs: Sequence[Pair], metric: str, bootstrap: Bootstrap, counts: Counts | None = None
+) -> list[PairedTest]:
     """Compare two runs by one metric, in several flavours, which share the draws.
 
     p = (1 + resamples whose difference is at least as large as the observed one, either way) / (1 + resamples).
@@ -70,19 +73,21 @@ def paired_tests(pairs: Sequence[Pair], metric: str, bootstrap: Bootstrap) -> li
         pairs: statistics of both runs in each flavour; row `i` of every matrix is of the same sample.
         metric: which of the metrics.
         bootstrap: how many resamples, at least 1, of either kind, and their seed.
+        counts: int64 [num_rows], how many samples each row stands for; None for one.
     """
     for pair in pairs:
         assert pair.run.shape == pair.baseline.shape, "a paired comparison needs the same rows on both sides"
+    counts = np.ones(len(pairs[0].run), np.int64) if counts is None else counts
     measured = [Measured(side, pair.metrics) for pair in pairs for side in (pair.run, pair.baseline)]
-    resampled = [values[metric] for values in resampled_metrics(measured, bootstrap)]
+    resampled = [values[metric] for values in resampled_metrics(measured, bootstrap, counts)]
     swapped = np.split(
-        swapped_sums(np.hstack([pair.baseline - pair.run for pair in pairs]), bootstrap),
+        swapped_sums(np.hstack([pair.baseline - pair.run for pair in pairs]), bootstrap, counts),
         np.cumsum([pair.run.shape[1] for pair in pairs])[:-1],
         axis=1,
     )
     tests = []
     for number, (pair, moved) in enumerate(zip(pairs, swapped, strict=True)):
-        sums, baseline_sums = pair.run.sum(0), pair.baseline.sum(0)
+        sums, baseline_sums = counts @ pair.run, counts @ pair.baseline
         value, baseline_value = (float(pair.metrics(side)[metric]) for side in (sums, baseline_sums))
         interval = interval_of(resampled[2 * number] - resampled[2 * number + 1])
         permuted = pair.metrics(sums + moved)[metric] - pair.metrics(baseline_sums - moved)[metric]
@@ -92,7 +97,7 @@ def paired_tests(pairs: Sequence[Pair], metric: str, bootstrap: Bootstrap) -> li
     return tests
 
 
-def swapped_sums(differences: FloatArray, bootstrap: Bootstrap) -> FloatArray:
+def swapped_sums(differences: FloatArray, bootstrap: Bootstrap, counts: Counts | None = None) -> FloatArray:
     """Return sums over rows that are each taken with probability 1/2: what a permutation moves from run to run.
 
     The order of the rows has no influence. Rows of zeros, where both runs have the same statistics, are left out.
@@ -100,19 +105,21 @@ def swapped_sums(differences: FloatArray, bootstrap: Bootstrap) -> FloatArray:
     Args:
         differences: float64 [num_rows, num_statistics].
         bootstrap: how many resamples, and their seed.
+        counts: int64 [num_rows], how many samples each row stands for; None for one.
 
     Returns:
         float64 [num_resamples, num_statistics].
     """
-    kinds, num_of_kind = distinct_rows(differences[differences.any(axis=1)])
+    differ = differences.any(axis=1)
+    kinds, num_of_kind = distinct_rows(differences[differ], None if counts is None else counts[differ])
     are_counted = len(kinds) * _ROWS_PER_KIND < num_of_kind.sum()
     rows = kinds if are_counted else np.repeat(kinds, num_of_kind, axis=0)
     rng = np.random.default_rng([bootstrap.seed, 1])  # not the draws of the intervals
     sums = np.zeros((bootstrap.num_resamples, differences.shape[1]))
     for chunk in chunks(bootstrap.num_resamples, len(rows)) if len(rows) else ():
         size = chunk.stop - chunk.start
-        counts = rng.binomial(num_of_kind, 0.5, size=(size, len(rows))) if are_counted else _coins(rng, size, len(rows))
-        sums[chunk] = counts.astype(float) @ rows
+        taken = rng.binomial(num_of_kind, 0.5, size=(size, len(rows))) if are_counted else _coins(rng, size, len(rows))
+        sums[chunk] = taken.astype(float) @ rows
     return sums
 
 

@@ -7,6 +7,7 @@ from ecellm.errors import InputError
 from ecellm.evaluation.intervals import Bootstrap
 from ecellm.evaluation.metric_rows import Answers, metric_rows
 from ecellm.evaluation.scored import Similarity, score_answers
+from ecellm.evaluation.scored_rows import tallies_of
 from ecellm.settings import SETTINGS
 from ecellm.tasks import task_named
 
@@ -91,7 +92,7 @@ def score(
     figures = None if similarity is None else Similarity(similarity)
     scored = score_answers(known, samples, predictions, figures)
     answers = Answers("", "", None, "ours", known.name, "test", setting, "")
-    rows = metric_rows(known, scored, answers, Bootstrap(num_resamples, seed))
+    rows = metric_rows(known, tallies_of(scored), answers, Bootstrap(num_resamples, seed))
     return [Figure(**{name: row[name] for name in Figure._fields}) for row in rows]
 
 

@@ -1,6 +1,6 @@
 """The parallel work of evaluate: plain functions of one shard each, run as Ray tasks.
 
-A shard is one run's answers to one (setting, task). It gives `scores/data/part-{k}` and then `metrics/data/part-{k}`,
+A shard is one run's answers to one (setting, task), which are read, scored and written block by block. It gives `scores/data/part-{k}` and then `metrics/data/part-{k}`,
 which is thus the marker that the shard is done. Shards of trivial baselines give metrics alone; shards of comparisons
 return their row, a few numbers, which the report's task writes with the others.
 """
@@ -9,21 +9,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ecellm.config import StorageConfig
 from ecellm.dataset.partitions import part_name
-from ecellm.evaluation.answered import Answered, num_rows, read_answered, read_asked
-from ecellm.evaluation.comparisons import compare
+from ecellm.evaluation.answered import Answered, Row, num_rows
+from ecellm.evaluation.comparisons import Compared, compare
 from ecellm.evaluation.floors import floor_rows
 from ecellm.evaluation.intervals import Bootstrap
+from ecellm.evaluation.joined import Joined, Questions, join_answered, join_asked
 from ecellm.evaluation.metric_rows import Answers, MetricRow, metric_rows, rows_without_scorer
 from ecellm.evaluation.score_table import score_table
-from ecellm.evaluation.scored import score_answers
+from ecellm.evaluation.scored import Scored, score_answers
+from ecellm.evaluation.scored_rows import ScoredRows
 from ecellm.evaluation.similarity_table import SimilarityTable, read_similarity
-from ecellm.evaluation.slices import slice_rows
+from ecellm.evaluation.slices import add_block, slice_rows
 from ecellm.schema import METRICS, SCORES
 from ecellm.storage import Storage, join
-from ecellm.tasks import find_task
+from ecellm.tasks import Task, find_task
 
 Shard = Mapping[str, Any]
 
@@ -57,70 +60,117 @@ def evaluate_shard(
     result: dict[str, Any] = {"kind": shard["kind"], "rows": 0, "comparisons": []}
     if shard["kind"] != "comparison" and storage.exists(metrics_path):
         return result | {"rows": num_rows(storage, scores_path) if shard["kind"] == "run" else 0}
-    read = read_asked if shard["kind"] == "floors" else read_answered
-    answered = read(storage, shard["predictions"], shard["samples"])
-    similarity = read_similarity(storage, output_dir, find_task(shard["task"]))
+    join_of = join_asked if shard["kind"] == "floors" else join_answered
+    joined = join_of(storage, shard["predictions"], shard["samples"])
+    similarity = read_similarity(storage, output_dir, find_task(shard["task"]), shard["setting"])
     if shard["kind"] == "comparison":
-        baseline = read_answered(storage, shard["baseline"], shard["samples"])
-        return result | {"comparisons": compare(answered, baseline, bootstrap, similarity)}
+        baseline = join_answered(storage, shard["baseline"], shard["samples"])
+        return result | {"comparisons": compare_runs(joined, baseline, bootstrap, similarity)}
     if shard["kind"] == "floors":
-        metrics = measure_floors(answered, samples_fingerprint, bootstrap, similarity)
+        metrics = measure_floors(joined, samples_fingerprint, bootstrap, similarity)
     else:
-        scores, metrics = measure_run(answered, samples_fingerprint, bootstrap, similarity)
-        storage.write_table(scores_path, scores)
-        result["rows"] = scores.num_rows
+        with storage.table_writer(scores_path, SCORES) as writer:
+            metrics, result["rows"] = measure_run(joined, samples_fingerprint, bootstrap, similarity, writer)
     storage.write_table(metrics_path, pa.Table.from_pylist(metrics, schema=METRICS))
     return result
 
 
 def measure_run(
-    answered: Answered, samples_fingerprint: str, bootstrap: Bootstrap, similarity: SimilarityTable
-) -> tuple[pa.Table, list[MetricRow]]:
+    joined: Joined | None,
+    samples_fingerprint: str,
+    bootstrap: Bootstrap,
+    similarity: SimilarityTable,
+    writer: pq.ParquetWriter,
+) -> tuple[list[MetricRow], int]:
     """Score one run's answers to one (setting, task), in every flavour.
 
+    Args:
+        joined: the answers; None if there are none.
+        samples_fingerprint: of the samples.
+        bootstrap: how intervals are drawn.
+        similarity: figures of free text.
+        writer: takes the scores table.
+
     Returns:
-        The scores table, and rows of the metrics table for each split: of all rows, then of slices. A task that is
-        none of the ten has no scores, and metrics rows that say so.
+        Rows of the metrics table for each split: of all rows, then of slices; and the number of rows of the scores
+        table. A task that is none of the ten has no scores, and metrics rows that say so.
     """
-    tables: list[pa.Table] = [SCORES.empty_table()]
     metrics: list[MetricRow] = []
-    for part in answered.by_split():
+    num_scores = 0
+    for part in _parts(joined):
         answers = _answers_of(part, samples_fingerprint)
         task = find_task(answers.task)
         if task is None:
-            metrics += rows_without_scorer(answers, len(part.samples))
+            metrics += rows_without_scorer(answers, len(part))
             continue
-        figures = similarity.of_answers(answers.run_id, part.samples)
-        scored = score_answers(task, part.samples, part.responses, figures)
-        tables.append(score_table(answers.run_id, part.samples, scored))
-        metrics += metric_rows(task, scored, answers, bootstrap)
-        metrics += slice_rows(task, part, scored, answers, bootstrap)
-    return pa.concat_tables(tables).unify_dictionaries(), metrics
+        rows = ScoredRows()
+        for block in part.blocks():
+            scored = score_block(task, block, similarity)
+            table = score_table(answers.run_id, block.samples, scored)
+            writer.write_table(table)
+            num_scores += table.num_rows
+            add_block(rows, task, block, scored)
+        metrics += metric_rows(task, rows.tallies(), answers, bootstrap)
+        metrics += slice_rows(task, rows, answers, bootstrap)
+    return metrics, num_scores
 
 
 def measure_floors(
-    answered: Answered, samples_fingerprint: str, bootstrap: Bootstrap, similarity: SimilarityTable
+    joined: Joined | None, samples_fingerprint: str, bootstrap: Bootstrap, similarity: SimilarityTable
 ) -> list[MetricRow]:
-    """Return the metrics of the trivial baselines on the samples that were answered."""
+    """Return the metrics of the trivial baselines on the samples that were answered; none if none was."""
     rows: list[MetricRow] = []
-    for part in answered.by_split():
+    for part in _parts(joined):
         answers = _answers_of(part, samples_fingerprint)
         task = find_task(answers.task)
         if task is not None:
-            rows += floor_rows(task, part.samples, answers, bootstrap, similarity)
+            rows += floor_rows(task, Questions(part), answers, bootstrap, similarity)
     return rows
 
 
-def _answers_of(answered: Answered, samples_fingerprint: str) -> Answers:
-    first = answered.samples[0]
+def compare_runs(
+    run: Joined | None, baseline: Joined | None, bootstrap: Bootstrap, similarity: SimilarityTable
+) -> list[Row]:
+    """Return the rows of the comparisons table for one (setting, task): each split that both runs answered by itself."""
+    theirs = {part.splits[0][0]: part for part in _parts(baseline)}
+    rows: list[Row] = []
+    for part in _parts(run):
+        split = part.splits[0][0]
+        task = find_task(_place_of(part)["task"])
+        if task is not None and split in theirs:
+            ours = _compared(task, part, similarity)
+            rows += compare(ours, _compared(task, theirs[split], similarity), bootstrap)
+    return rows
+
+
+def _compared(task: Task, part: Joined, similarity: SimilarityTable) -> Compared:
+    rows = ScoredRows()
+    for block in part.blocks():
+        rows.add(score_block(task, block, similarity), {}, block.samples)
+    return Compared(task, str(part.run["run_id"]), _place_of(part), rows)
+
+
+def score_block(task: Task, block: Answered, similarity: SimilarityTable) -> list[Scored]:
+    """Score a block of answers in every flavour."""
+    return score_answers(task, block.samples, block.responses, similarity.of_answers(block.run_id, block.samples))
+
+
+def _parts(joined: Joined | None) -> list[Joined]:
+    return [] if joined is None else joined.by_split()
+
+
+def _place_of(part: Joined) -> dict[str, str]:
+    first = next(part.samples())
+    return {name: first[name] for name in ("task", "split", "setting")}
+
+
+def _answers_of(part: Joined, samples_fingerprint: str) -> Answers:
     return Answers(
-        run_id=answered.run_id,
-        model=model_name(answered.run),
-        decoding=answered.run["decoding"],
+        run_id=str(part.run["run_id"]),
+        model=model_name(part.run),
+        decoding=part.run["decoding"],
         role="ours",
-        task=first["task"],
-        split=first["split"],
-        setting=first["setting"],
+        **_place_of(part),
         samples_fingerprint=samples_fingerprint,
     )
 

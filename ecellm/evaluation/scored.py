@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ecellm.evaluation.intervals import Measured
 from ecellm.tasks import RowScore, Sample, Scorer, Task
 from ecellm.tasks.scorer import FloatArray
 from ecellm.tasks.similarity_scorers import METRIC_NAMES, NOT_COMPUTED, SimilarityScorer
@@ -48,19 +47,9 @@ class Scored:
         """Released or strict."""
         return self.scorer.flavour
 
-    @property
-    def measured(self) -> Measured:
-        """Statistics and metrics, as intervals take them."""
-        return Measured(self.statistics, self.scorer.metrics)
-
     def take(self, places: Sequence[int]) -> "Scored":
         """Return some of the rows."""
-        return replace(self, rows=[self.rows[place] for place in places], statistics=self.statistics[places])
-
-    def unavailable(self) -> dict[str, str]:
-        """Return the metrics that cannot be given for these rows, each with the reason."""
-        absent = {name: why for name, why in self.reasons.items() if name in self.scorer.metric_names}
-        return {**self.scorer.unavailable(self.rows), **absent}
+        return replace(self, rows=[self.rows[place] for place in places], statistics=self.statistics[list(places)])
 
 
 def score_answers(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ecellm.tasks.answerability_prediction import question_input
 from ecellm.tasks.example import Example
-from ecellm.tasks.scorer import Sample, Scorer
+from ecellm.tasks.scorer import Samples, Scorer
 from ecellm.tasks.similarity_scorers import ReleasedSimilarityScorer, StrictSimilarityScorer
 from ecellm.tasks.task import Task
 from ecellm.tasks.trivial_answers import of_others
@@ -22,7 +22,7 @@ class GenerationTask(Task):
         """Return the scorers of free text, to which the figures of language models are given."""
         return ReleasedSimilarityScorer(), StrictSimilarityScorer()
 
-    def trivial_answers(self, samples: Sequence[Sample], seed: int) -> dict[str, list[str]]:
+    def trivial_answers(self, samples: Samples, seed: int) -> dict[str, list[str]]:
         """Return the true answer to another question: how alike any two answers are; none for a single sample."""
         references = [sample["output"] for sample in samples]
         return {"another-answer": of_others(references, seed)} if len(references) > 1 else {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ecellm.tasks.example import Example
 from ecellm.tasks.extraction_scorers import KEYS, ReleasedExtractionScorer, StrictExtractionScorer
-from ecellm.tasks.scorer import Sample, Scorer
+from ecellm.tasks.scorer import Samples, Scorer
 from ecellm.tasks.task import Task
 from ecellm.tasks.trivial_answers import most_frequent
 
@@ -21,9 +21,9 @@ class ExtractionTask(Task):
         """Return the scorers of extractions."""
         return ReleasedExtractionScorer(), StrictExtractionScorer()
 
-    def trivial_answers(self, samples: Sequence[Sample], seed: int) -> dict[str, list[str]]:  # noqa: ARG002
+    def trivial_answers(self, samples: Samples, seed: int) -> dict[str, list[str]]:  # noqa: ARG002
         """Return always the most frequent reference."""
-        return {"most-frequent-answer": most_frequent([sample["output"] for sample in samples])}
+        return {"most-frequent-answer": most_frequent(sample["output"] for sample in samples)}
 
 
 TASK = ExtractionTask(

@@ -1,10 +1,9 @@
 """Tasks answered by yes or no: product matching, substitute identification, answerability."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecellm.tasks.binary_scorers import CHOICES, ReleasedBinaryScorer, StrictBinaryScorer
-from ecellm.tasks.scorer import Sample, Scorer
+from ecellm.tasks.scorer import Sample, Samples, Scorer
 from ecellm.tasks.task import Task
 from ecellm.tasks.trivial_answers import most_frequent, random_choices
 
@@ -24,10 +23,10 @@ class BinaryTask(Task):
         """Return the scorers of answers yes and no."""
         return ReleasedBinaryScorer(), StrictBinaryScorer()
 
-    def trivial_answers(self, samples: Sequence[Sample], seed: int) -> dict[str, list[str]]:
+    def trivial_answers(self, samples: Samples, seed: int) -> dict[str, list[str]]:
         """Return always yes, always the more frequent answer, and the toss of a coin."""
         return {
             "always-yes": ["yes"] * len(samples),
-            "majority": most_frequent([sample["output"] for sample in samples]),
+            "majority": most_frequent(sample["output"] for sample in samples),
             "random-choice": random_choices([CHOICES] * len(samples), seed),
         }

@@ -3,12 +3,11 @@
 A reference is either the letter alone or the whole text of the option.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecellm.json_text import read_json
 from ecellm.tasks.letter_scorers import LETTERS, ReleasedLetterScorer, StrictLetterScorer
-from ecellm.tasks.scorer import Sample, Scorer
+from ecellm.tasks.scorer import Sample, Samples, Scorer
 from ecellm.tasks.task import Task
 from ecellm.tasks.trivial_answers import most_frequent, random_choices
 from ecellm.tasks.wire_options import option_list
@@ -53,10 +52,10 @@ class LetterTask(Task):
         letters = "".join(text[0] for text in option_list(self.short_name))
         return ReleasedLetterScorer(), StrictLetterScorer(letters)
 
-    def trivial_answers(self, samples: Sequence[Sample], seed: int) -> dict[str, list[str]]:
+    def trivial_answers(self, samples: Samples, seed: int) -> dict[str, list[str]]:
         """Return always the most frequent answer, and any option at random."""
-        options = [self.choices(sample) or tuple(LETTERS) for sample in samples]
+        options = (self.choices(sample) or tuple(LETTERS) for sample in samples)
         return {
-            "majority": most_frequent([sample["output"] for sample in samples]),
+            "majority": most_frequent(sample["output"] for sample in samples),
             "random-choice": random_choices(options, seed),
         }

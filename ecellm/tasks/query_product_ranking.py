@@ -8,7 +8,7 @@ from string import ascii_uppercase
 
 from ecellm.tasks.example import Example
 from ecellm.tasks.ranking_scorers import GAINS, ReleasedRankingScorer, StrictRankingScorer, candidate_letters
-from ecellm.tasks.scorer import Sample, Scorer
+from ecellm.tasks.scorer import Sample, Samples, Scorer
 from ecellm.tasks.task import Task
 from ecellm.tasks.trivial_answers import random_orders
 
@@ -29,10 +29,12 @@ class RankingTask(Task):
         """Return the scorers of rankings."""
         return ReleasedRankingScorer(), StrictRankingScorer()
 
-    def trivial_answers(self, samples: Sequence[Sample], seed: int) -> dict[str, list[str]]:
+    def trivial_answers(self, samples: Samples, seed: int) -> dict[str, list[str]]:
         """Return the candidates in random order, and in the order in which they are listed."""
-        letters = [candidate_letters(sample) for sample in samples]
-        return {"random-order": random_orders(letters, seed), "listed-order": [",".join(row) for row in letters]}
+        return {
+            "random-order": random_orders(map(candidate_letters, samples), seed),
+            "listed-order": [",".join(candidate_letters(sample)) for sample in samples],
+        }
 
 
 TASK = RankingTask(

@@ -43,17 +43,18 @@ class _RankingScorer(Scorer):
     metric_names = METRIC_NAMES
 
     def statistics(self, rows: Sequence[RowScore]) -> FloatArray:
-        """Return NDCG and 1."""
-        return np.array([[row.components["ndcg"] or 0.0, 1.0] for row in rows], float).reshape(-1, 2)
+        """Return NDCG, 1, and whether there is no NDCG."""
+        figures = [row.components["ndcg"] for row in rows]
+        return np.array([[figure or 0.0, 1.0, figure is None] for figure in figures], float).reshape(-1, 3)
 
     def metrics(self, sums: FloatArray) -> dict[str, FloatArray]:
         """Return the mean NDCG."""
-        total, num_rows = np.moveaxis(sums, -1, 0)
+        total, num_rows, _ = np.moveaxis(sums, -1, 0)
         return {"ndcg": ratio(total, num_rows)}
 
-    def unavailable(self, rows: Sequence[RowScore]) -> dict[str, str]:
+    def absent(self, sums: FloatArray, num_rows: int) -> dict[str, str]:  # noqa: ARG002
         """Return the reason why there is no NDCG if the labels of any row are missing."""
-        return {"ndcg": NO_LABELS} if any(row.components["ndcg"] is None for row in rows) else {}
+        return {"ndcg": NO_LABELS} if sums[-1] else {}
 
 
 class ReleasedRankingScorer(_RankingScorer):

@@ -10,14 +10,24 @@ In the flavour `strict` every row counts, and what cannot be read is wrong.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Sample = Mapping[str, Any]
+
+
+class Samples(Protocol):
+    """Samples that may be gone over more than once, and need not be in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sample]: ...
+
+
 FloatArray = npt.NDArray[np.float64]
 
 RELEASED, STRICT = "released", "strict"
@@ -77,9 +87,18 @@ class Scorer(ABC):
     def metrics(self, sums: FloatArray) -> dict[str, FloatArray]:
         """Return metrics [...] by name from sums of statistics [..., num_statistics]; 0 where nothing counts."""
 
-    def unavailable(self, rows: Sequence[RowScore]) -> dict[str, str]:  # noqa: ARG002  most tasks miss nothing
-        """Return the metrics that cannot be given for these rows, each with the reason."""
+    def absent(self, sums: FloatArray, num_rows: int) -> dict[str, str]:  # noqa: ARG002  most tasks miss nothing
+        """Return the metrics that cannot be given, each with the reason.
+
+        Args:
+            sums: of the rows' statistics, float64 [num_statistics].
+            num_rows: how many rows these are.
+        """
         return {}
+
+    def unavailable(self, rows: Sequence[RowScore]) -> dict[str, str]:
+        """Return the metrics that cannot be given for these rows, each with the reason."""
+        return self.absent(self.statistics(rows).sum(axis=0), len(rows))
 
 
 def choice_score(parsed: str | None, reference: str, *, if_unread: float | None) -> RowScore:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ecellm.tasks.recommendation_scorers import LETTERS, ReleasedRecommendationScorer, StrictRecommendationScorer
-from ecellm.tasks.scorer import Sample, Scorer
+from ecellm.tasks.scorer import Sample, Samples, Scorer
 from ecellm.tasks.task import Task
 from ecellm.tasks.trivial_answers import random_choices
 
@@ -53,9 +53,9 @@ class RecommendationTask(Task):
         """Return the scorers of a choice among twenty."""
         return ReleasedRecommendationScorer(), StrictRecommendationScorer()
 
-    def trivial_answers(self, samples: Sequence[Sample], seed: int) -> dict[str, list[str]]:
+    def trivial_answers(self, samples: Samples, seed: int) -> dict[str, list[str]]:
         """Return any candidate at random, and always the first."""
-        letters = [self.choices(sample) or tuple(LETTERS) for sample in samples]
+        letters = (self.choices(sample) or tuple(LETTERS) for sample in samples)
         return {"random-choice": random_choices(letters, seed), "always-A": ["A"] * len(samples)}
 
 

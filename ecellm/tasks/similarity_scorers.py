@@ -48,13 +48,13 @@ class SimilarityScorer(Scorer):
         totals, counts = np.moveaxis(sums[..., ::2], -1, 0), np.moveaxis(sums[..., 1::2], -1, 0)
         return dict(zip(self.metric_names, ratio(totals, counts), strict=True))
 
-    def unavailable(self, rows: Sequence[RowScore]) -> dict[str, str]:
+    def absent(self, sums: FloatArray, num_rows: int) -> dict[str, str]:
         """Return the metrics for which not every row has a figure, with how many lack it."""
-        num_missing = {name: sum(row.components.get(name) is None for row in rows) for name in self.metric_names}
+        missing = (num_rows - sums[1::2]).astype(int).tolist()
         return {
-            name: NOT_COMPUTED if missing == len(rows) else f"not computed for {missing} of {len(rows)} answers"
-            for name, missing in num_missing.items()
-            if missing or not rows
+            name: NOT_COMPUTED if number == num_rows else f"not computed for {number} of {num_rows} answers"
+            for name, number in zip(self.metric_names, missing, strict=True)
+            if number or not num_rows
         }
 
 

@@ -1,10 +1,9 @@
 """What a task of ECInstruct is: its names, its closed answers, its trivial answers, and which scorers rate answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ecellm.tasks.scorer import RELEASED, Sample, Scorer
+from ecellm.tasks.scorer import RELEASED, Sample, Samples, Scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +52,10 @@ class Task(ABC):
             raise ValueError(f"unknown flavour {flavour!r}; known flavours: {', '.join(by_flavour)}")
         return by_flavour[flavour]
 
-    def trivial_answers(self, samples: Sequence[Sample], seed: int) -> dict[str, list[str]]:  # noqa: ARG002
+    def trivial_answers(self, samples: Samples, seed: int) -> dict[str, list[str]]:  # noqa: ARG002
         """Return answers that need no model, by name: one response for each sample.
 
-        Those named after the most frequent answer look at the references of the very samples that they answer, so
+        The samples are gone over once or more, and not kept. Those named after the most frequent answer look at the references of the very samples that they answer, so
         that they are a little better than what could be known beforehand.
         """
         return {}

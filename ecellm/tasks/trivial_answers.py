@@ -1,25 +1,25 @@
 """Answers that need no model: what a tuned model has to beat."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 
-def most_frequent(texts: Sequence[str]) -> list[str]:
+def most_frequent(texts: Iterable[str]) -> list[str]:
     """Answer every row with the commonest of `texts`; of equals, the first by alphabet."""
     counts = Counter(texts)
     best = min(counts, key=lambda text: (-counts[text], text))
-    return [best] * len(texts)
+    return [best] * counts.total()
 
 
-def random_choices(choices: Sequence[Sequence[str]], seed: int) -> list[str]:
+def random_choices(choices: Iterable[Sequence[str]], seed: int) -> list[str]:
     """Answer every row with one of its own choices, each as likely as the others."""
     rng = np.random.default_rng(seed)
     return [options[int(rng.integers(len(options)))] for options in choices]
 
 
-def random_orders(letters: Sequence[Sequence[str]], seed: int) -> list[str]:
+def random_orders(letters: Iterable[Sequence[str]], seed: int) -> list[str]:
     """Rank the letters of every row at random, joined by commas."""
     rng = np.random.default_rng(seed)
     return [",".join(options[int(place)] for place in rng.permutation(len(options))) for options in letters]

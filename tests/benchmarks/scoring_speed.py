@@ -28,8 +28,10 @@ if __name__ == "__main__":  # before NumPy is there
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import json
+import tempfile
 
 import numpy as np
+import pyarrow.parquet as pq
 from scipy import stats
 
 from ecellm.evaluation.answered import Answered
@@ -37,8 +39,10 @@ from ecellm.evaluation.intervals import Bootstrap, Measured, metric_intervals
 from ecellm.evaluation.score_shard import measure_floors, measure_run
 from ecellm.evaluation.scored import Scored, score_answers
 from ecellm.evaluation.similarity_table import SimilarityTable
+from ecellm.schema import SCORES
 from ecellm.tasks import TASKS, Task
 from ecellm.tasks.similarity_scorers import METRIC_NAMES
+from tests.evaluation.joined_in_memory import JoinedInMemory, similarity_table
 
 _IND, _OOD = "IND_Diverse_Instruction", "OOD_Diverse_Instruction"
 _UNSEEN = "IND_Unseen_Instruction"
@@ -102,7 +106,7 @@ def made_up(task: Task, setting: str, num_rows: int) -> tuple[Answered, Similari
             for run_id in run_ids
             for sample in samples
         }
-    return Answered(samples, responses, run, facts), SimilarityTable(figures)
+    return Answered(samples, responses, run, facts), similarity_table(figures)
 
 
 def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
@@ -115,8 +119,10 @@ def _score(places: list[tuple[Answered, SimilarityTable]], bootstrap: Bootstrap)
     """Return the seconds of runs and of trivial baselines."""
     of_runs = of_floors = 0.0
     for answered, similarity in places:
-        of_runs += _seconds(measure_run, answered, "f" * 64, bootstrap, similarity)
-        of_floors += _seconds(measure_floors, answered, "f" * 64, bootstrap, similarity)
+        joined = JoinedInMemory(answered)
+        with tempfile.TemporaryFile() as file, pq.ParquetWriter(file, SCORES) as writer:
+            of_runs += _seconds(measure_run, joined, "f" * 64, bootstrap, similarity, writer)
+        of_floors += _seconds(measure_floors, joined, "f" * 64, bootstrap, similarity)
     return of_runs, of_floors
 
 

@@ -166,10 +166,15 @@ def one_after_the_other(shards, function, *, name, function_args, memory):
         yield json.loads(json.dumps(function(json.loads(json.dumps(shard)), **function_args)))
 
 
-def evaluate_here(config: EvaluateConfig, monkeypatch: Any) -> Any:
-    """Carry out evaluate without Ray, and return its outcome."""
+def do_shards_here(monkeypatch: Any) -> None:
+    """Let evaluate's shards be done by this process."""
     for module in (evaluate, step):
         monkeypatch.setattr(module, "run_shards", one_after_the_other)
+
+
+def evaluate_here(config: EvaluateConfig, monkeypatch: Any) -> Any:
+    """Carry out evaluate without Ray, and return its outcome."""
+    do_shards_here(monkeypatch)
     evaluate.STAGE.check(config, Storage())
     inputs = dict.fromkeys(evaluate.STAGE.inputs(config), "f" * 64)
     return evaluate.STAGE.run(Run(config, Storage(), config.output_dir, "0" * 64, inputs))

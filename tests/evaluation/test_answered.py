@@ -7,11 +7,34 @@ import pyarrow.parquet as pq
 import pytest
 
 from ecellm.errors import InputError
-from ecellm.evaluation.answered import asked_by_any, list_runs, read_answered, read_asked, read_columns
+from ecellm.evaluation import joined
+from ecellm.evaluation.answered import Answered, asked_by_any, list_runs, read_columns
+from ecellm.evaluation.joined import join_answered, join_asked
 from ecellm.schema import PREDICTION_ERRORS
 from ecellm.storage import Storage
 
 TASK = "Sequential_Recommendation"
+
+
+@pytest.fixture(autouse=True, params=[2048, 2])
+def rows_of_a_block(request, monkeypatch):
+    """Whatever comes of a join does not depend on how many rows are read at a time."""
+    monkeypatch.setattr(joined, "BLOCK_ROWS", request.param)
+
+
+def whole(found):
+    """Return all blocks of a join as one."""
+    samples, responses, facts = [], [], {}
+    for block in found.blocks():
+        samples += block.samples
+        responses += block.responses
+        for name, values in block.facts.items():
+            facts.setdefault(name, []).extend(values)
+    return Answered(samples, responses, found.run, facts)
+
+
+def read_answered(storage, predictions, samples):
+    return whole(join_answered(storage, predictions, samples))
 
 
 @pytest.fixture
@@ -45,13 +68,12 @@ def test_answers_are_in_the_order_of_the_samples_with_what_is_known_of_each(answ
     assert answered.run_id == "run-run"
 
 
-def test_splits_and_chosen_rows_keep_all_columns_together(answered_files):
-    answered = read_answered(Storage(), *answered_files)
-    test, val = answered.by_split()
+def test_each_split_has_its_own_rows(answered_files):
+    found = join_answered(Storage(), *answered_files)
+    assert [(part.splits, len(part)) for part in found.by_split()] == [([("test", 3)], 3), ([("val", 3)], 3)]
+    test, val = map(whole, found.by_split())
     assert [{sample["split"] for sample in part.samples} for part in (test, val)] == [{"test"}, {"val"}]
     assert list(val.responses) == ["1", "3", "5"]
-    chosen = answered.take([5, 0])
-    assert (list(chosen.responses), chosen.facts["num_prompt_tokens"], chosen.run_id) == (["5", "0"], [1, 1], "run-run")
 
 
 def test_files_of_others_may_lack_what_only_slices_need(answered_files):
@@ -104,9 +126,9 @@ def test_trivial_baselines_answer_what_any_run_was_asked(rows, answered_files, w
     places = asked_by_any([*list_runs(Storage(), other), {("IND_Diverse_Instruction", TASK): files}])
     ((place, both),) = places.items()
     assert place == ("IND_Diverse_Instruction", TASK)
-    assert [sample["row_index"] for sample in read_asked(Storage(), both, samples).samples] == [0, 2, 4, 1, 3, 5]
+    assert [sample["row_index"] for sample in whole(join_asked(Storage(), both, samples)).samples] == [0, 2, 4, 1, 3, 5]
     (few,) = list_runs(Storage(), other)[0].values()
-    assert [sample["row_index"] for sample in read_asked(Storage(), few, samples).samples] == [0, 1]
+    assert [sample["row_index"] for sample in whole(join_asked(Storage(), few, samples)).samples] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import pyarrow as pa
 import pytest
 
 from ecellm.evaluation.answered import Answered
-from ecellm.evaluation.comparisons import adjusted, compare
+from ecellm.evaluation.comparisons import adjusted
 from ecellm.evaluation.intervals import Bootstrap
+from ecellm.evaluation.score_shard import compare_runs
 from ecellm.evaluation.similarity_table import SimilarityTable
 from ecellm.schema import COMPARISONS
 from ecellm.tasks import RELEASED, STRICT, task_named
+from tests.evaluation.joined_in_memory import JoinedInMemory, similarity_table
 
 BOOTSTRAP, NO_SIMILARITY = Bootstrap(500, 1), SimilarityTable()
 
@@ -23,11 +25,16 @@ def answered(run_id, name, outputs, responses, **columns):
     return Answered(samples, responses, {"run_id": run_id})
 
 
+def compare(run, baseline, similarity=NO_SIMILARITY):
+    """Compare runs, of which a few rows are read at a time."""
+    return compare_runs(*(JoinedInMemory(side, block_rows=7) for side in (run, baseline)), BOOTSTRAP, similarity)
+
+
 def test_both_flavours_compare_the_same_rows():
     references = ["yes", "no"] * 20
     run = answered("new", "PM", references, [*references[:-4], "?", "?", "?", "?"])
     baseline = answered("old", "PM", references, ["yes"] * 40)
-    released, strict = compare(run, baseline, BOOTSTRAP, NO_SIMILARITY)
+    released, strict = compare(run, baseline)
     assert (released["flavour"], strict["flavour"]) == (RELEASED, STRICT)
     assert (released["value"], released["baseline_value"]) == pytest.approx((1.0, 2 / 3))
     assert strict["value"] == pytest.approx(2 * 18 / (20 + 18))
@@ -43,8 +50,9 @@ def test_both_flavours_compare_the_same_rows():
 
 def test_rows_are_paired_by_sample_and_each_split_is_compared_by_itself():
     run = answered("new", "SR", "AABBC", ["A", "A", "B", "B", "?"], split=["test", "test", "test", "val", "val"])
-    baseline = answered("old", "SR", "AABB", ["A", "B", "B", "A"]).take([3, 2, 0])  # in another order, without s1
-    rows = compare(run, baseline, BOOTSTRAP, NO_SIMILARITY)
+    baseline = answered("old", "SR", "AABB", ["A", "B", "B", "A"], split=["test", "test", "test", "val"])
+    baseline = Answered(*([side[2], side[0], side[3]] for side in (baseline.samples, baseline.responses)), baseline.run)
+    rows = compare(run, baseline)
     found = {(row["flavour"], row["split"]): (row["num_samples"], row["difference"]) for row in rows}
     assert found == {
         (RELEASED, "test"): (2, 0.0),
@@ -56,13 +64,13 @@ def test_rows_are_paired_by_sample_and_each_split_is_compared_by_itself():
 
 def test_what_has_no_figure_is_not_compared():
     run, baseline = (answered(name, "AG", ["x", "y"], ["a", "b"]) for name in ("new", "old"))
-    assert compare(run, baseline, BOOTSTRAP, NO_SIMILARITY) == []
-    assert compare(run, answered("old", "AG", [], []), BOOTSTRAP, NO_SIMILARITY) == []
+    assert compare(run, baseline) == []
+    assert compare(run, answered("old", "AG", [], [])) == []
     figures = {(name, f"s{place}"): {"bertscore_f1": 0.5} for name in ("new", "old") for place in (0, 1)}
-    rows = compare(run, baseline, BOOTSTRAP, SimilarityTable(figures | {("new", "s1"): {"bertscore_f1": 0.9}}))
+    rows = compare(run, baseline, similarity_table(figures | {("new", "s1"): {"bertscore_f1": 0.9}}))
     assert [row["difference"] for row in rows] == pytest.approx([0.2, 0.2])
     own = answered("new", "AG", ["x"], ["a"], task=["Ticket_Routing"])
-    assert compare(own, own, BOOTSTRAP, NO_SIMILARITY) == []
+    assert compare(own, own) == []
 
 
 def comparison(p_value, **fields):

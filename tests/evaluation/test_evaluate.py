@@ -12,7 +12,7 @@ from ecellm.evaluation.answered import list_runs
 from ecellm.schema import COMPARISONS, METRICS, SCORES
 from ecellm.storage import Storage
 from ecellm.tasks import RELEASED, STRICT
-from tests.evaluation.made_up_runs import evaluate_here
+from tests.evaluation.made_up_runs import do_shards_here, evaluate_here
 
 
 def good(row):
@@ -33,6 +33,11 @@ def config(tmp_path, samples, write_samples, write_predictions, training_dir):
         training_dirs=(training_dir,),
         num_resamples=200,
     )
+
+
+@pytest.fixture
+def without_ray(monkeypatch):
+    do_shards_here(monkeypatch)
 
 
 @pytest.fixture
@@ -157,6 +162,7 @@ def test_rows_that_only_one_run_answered_are_not_compared(config, carry_out, sam
     assert [(row["flavour"], row["num_samples"]) for row in rows] == [(RELEASED, 7), (STRICT, 7)]
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_predictions_of_other_samples_are_refused(config, make_sample, write_predictions):
     stranger = write_predictions("other", [make_sample("Product_Matching", 77, "yes")], good)
     other = config.model_copy(update={"predictions_dirs": (stranger,)})
@@ -164,6 +170,7 @@ def test_predictions_of_other_samples_are_refused(config, make_sample, write_pre
         evaluate.STAGE.check(other, Storage())
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_the_same_run_twice_and_no_predictions_are_refused(config, tmp_path, samples, write_predictions):
     copy = write_predictions("copy", samples, poor, run_id="run-base")
     with pytest.raises(InputError, match="hold the same run, run-base"):

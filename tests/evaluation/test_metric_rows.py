@@ -7,9 +7,11 @@ from ecellm.evaluation.floors import best_floors, floor_rows, of_flavour
 from ecellm.evaluation.intervals import Bootstrap
 from ecellm.evaluation.metric_rows import Answers, metric_rows, rows_without_scorer
 from ecellm.evaluation.scored import score_answers
+from ecellm.evaluation.scored_rows import tallies_of
 from ecellm.evaluation.similarity_table import SimilarityTable
 from ecellm.schema import METRICS
 from ecellm.tasks import RELEASED, STRICT, TASKS, task_named
+from tests.evaluation.joined_in_memory import similarity_table
 
 BOOTSTRAP = Bootstrap(200, 1)
 BINARY_METRICS = ["acc", "recall", "precision", "f1", "specificity", "npr"]
@@ -21,7 +23,7 @@ def answers(task):
 
 def rows_of(name, samples, responses, bootstrap=BOOTSTRAP):
     task = task_named(name)
-    return metric_rows(task, score_answers(task, samples, responses), answers(task.name), bootstrap)
+    return metric_rows(task, tallies_of(score_answers(task, samples, responses)), answers(task.name), bootstrap)
 
 
 def test_every_metric_has_a_row_in_both_flavours_and_one_each_is_the_headline():
@@ -89,7 +91,7 @@ def test_rows_of_slices_are_not_among_those_of_a_flavour():
 def test_floors_of_free_text_take_their_own_similarity():
     samples = [{"output": text, "sample_id": text} for text in ("red", "blue")]
     figures = {("floor-another-answer", text): {"rouge_l": 0.25, "bleurt": None} for text in ("red", "blue")}
-    rows = floors_of("AG", samples, SimilarityTable(figures | {("abc", "red"): {"rouge_l": 1.0}}))
+    rows = floors_of("AG", samples, similarity_table(figures | {("abc", "red"): {"rouge_l": 1.0}}))
     values = {row["metric"]: row["value"] for row in of_flavour(rows, RELEASED)}
     assert (values["rouge_l"], values["bleurt"]) == (0.25, None)
 

@@ -13,7 +13,8 @@ from ecellm.evaluation.answered import Answered
 from ecellm.evaluation.intervals import Bootstrap
 from ecellm.evaluation.metric_rows import Answers
 from ecellm.evaluation.scored import score_answers
-from ecellm.evaluation.slices import OTHER, quartile_bins, slice_rows
+from ecellm.evaluation.scored_rows import ScoredRows
+from ecellm.evaluation.slices import OTHER, add_block, quartile_bins, slice_rows
 from ecellm.schema import METRICS
 from ecellm.tasks import RELEASED, STRICT, task_named
 
@@ -24,10 +25,12 @@ BOOTSTRAP = Bootstrap(50, 1)
 def slices_of(name, samples, responses, bootstrap=BOOTSTRAP, **facts):
     task = task_named(name)
     fixed = {"setting": IND, "task": task.name, "split": "test", "input": "", "options": None, "relevance": None}
-    samples = [fixed | sample for sample in samples]
+    samples = [fixed | {"sample_id": str(number)} | sample for number, sample in enumerate(samples)]
     answers = Answers("abc", "tiny", "greedy", "ours", task.name, "test", IND, "f" * 64)
     answered = Answered(samples, responses, {"run_id": "abc"}, facts)
-    rows = slice_rows(task, answered, score_answers(task, samples, responses), answers, bootstrap)
+    scored = ScoredRows()
+    add_block(scored, task, answered, score_answers(task, samples, responses))
+    rows = slice_rows(task, scored, answers, bootstrap)
     assert pa.Table.from_pylist(rows, schema=METRICS).num_rows == len(rows)
     return rows
 

@@ -101,5 +101,5 @@ def test_an_index_of_training_rows_names_files_beside_it(tmp_path, name):
     index = pq.read_table(path)
     names = pa.array(np.full(index.num_rows, name))
     pq.write_table(index.set_column(index.schema.get_field_index("file"), "file", names), path)
-    with pytest.raises(InputError, match="no file beside it"):
+    with pytest.raises(InputError, match="no Parquet file beside it"):
         read_index(Storage(), str(rows), "train")

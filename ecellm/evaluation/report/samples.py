@@ -9,21 +9,27 @@ element that holds it, and the browser unpacks it when it is first looked at.
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ecellm.contract import conform
+from ecellm.contract import conform, plain_type
+from ecellm.dataset.hashing import UIntArray, keys_of_texts
 from ecellm.evaluation.report.runs import PlaceFiles
-from ecellm.evaluation.report.scan import Judged, Judgement, RunScan, read_answers, read_score_groups
-from ecellm.schema import SAMPLES
+from ecellm.evaluation.report.scan import RunScan, read_answers, read_score_groups
+from ecellm.evaluation.scored_rows import keys_of
+from ecellm.schema import PREDICTIONS, SAMPLES
 from ecellm.storage import Storage
 
+Places = npt.NDArray[np.int64]
 MAX_ANSWERS = 25_000
+_BATCH_ROWS = 4096
+_BEST = 2.0  # of an answer that is not there: better than any score
 _MOST_CHARACTERS = 10_000  # of one text
 _COMPRESSION = 6
 _SHARED = {"instruction": "instruction", "options": "options", "few_shot_example": "example"}
@@ -53,22 +59,23 @@ def share_out(counts: Sequence[int], total: int) -> list[int]:
     return shares
 
 
-def choose(order: Sequence[str], badness: Mapping[str, Any], most: int) -> list[str]:
-    """Return at most `most` samples, in their order: the worst half, and an even spread of the others.
+def choose(badness: npt.NDArray[Any], most: int) -> Places:
+    """Return the places of at most `most` samples, in order: the worst half, and an even spread of the others.
 
     Args:
-        order: all samples in order.
-        badness: sort key of each, the worst first.
+        badness: [num_samples, num_keys], sort keys of each sample in order, the worst first.
         most: how many.
     """
-    if len(order) <= most:
-        return list(order)
-    ranked = sorted(order, key=lambda sample_id: badness[sample_id])
-    chosen = set(ranked[: most // 2])
-    rest = [sample_id for sample_id in order if sample_id not in chosen]
-    spread = np.linspace(0, len(rest) - 1, most - len(chosen)).round().astype(int)
-    chosen.update(rest[place] for place in spread)
-    return [sample_id for sample_id in order if sample_id in chosen]
+    num_samples = len(badness)
+    if num_samples <= most:
+        return np.arange(num_samples)
+    ranked = np.lexsort(badness.T[::-1])  # stable; the last key of lexsort counts first
+    is_chosen = np.zeros(num_samples, bool)
+    is_chosen[ranked[: most // 2]] = True
+    rest = np.flatnonzero(~is_chosen)
+    spread = np.linspace(0, len(rest) - 1, most - most // 2).round().astype(int)
+    is_chosen[rest[spread]] = True
+    return np.flatnonzero(is_chosen)
 
 
 def choose_samples(
@@ -83,16 +90,52 @@ def choose_samples(
         most_answers: of all runs together.
         main_run: the run whose mistakes come first.
     """
-    order: dict[str, tuple[str, int]] = {}
-    for files in place.predictions.values():
-        for row in read_answers(storage, files):
-            order.setdefault(row["sample_id"], (row["split"] or "", row["row_index"] or 0))
-    best = Judged(Judgement.UNJUDGED, 2.0)  # of an answer that is not there
+    keys = _keys_in_order(storage, place)
     ranking = sorted(scans, key=lambda run: run != main_run)
-    badness = {sample_id: tuple(scans[run].judged.get(sample_id, best).score for run in ranking) for sample_id in order}
+    badness = [scans[run].verdicts.scores(keys, absent=_BEST) for run in ranking]
     # As many samples as hold that many answers on average: not every run has answered all of them.
-    most = len(order) * most_answers // max(1, place.num_answers)
-    return choose(sorted(order, key=lambda key: order[key]), badness, most)
+    most = len(keys) * most_answers // max(1, place.num_answers)
+    return _ids_of(storage, place, keys[choose(np.column_stack(badness), most)])
+
+
+def _keys_in_order(storage: Storage, place: PlaceFiles) -> UIntArray:
+    """Return the keys of all samples that any run answered, by split and row_index: uint64 [num_samples]."""
+    keys, splits, indices = [np.zeros(0, np.uint64)], [np.zeros(0, object)], [np.zeros(0, np.int64)]
+    for files in place.predictions.values():
+        for batch in _batches(storage, files, ("sample_id", "split", "row_index")):
+            keys.append(keys_of_texts(batch["sample_id"]))
+            splits.append(np.array(batch["split"].to_pylist(), object))
+            indices.append(batch["row_index"].fill_null(0).to_numpy())
+    distinct, first = np.unique(np.concatenate(keys), return_index=True)
+    split_of = np.concatenate(splits)[first]
+    code_of = {name: code for code, name in enumerate(sorted({split or "" for split in split_of.tolist()}))}
+    codes = np.array([code_of[split or ""] for split in split_of.tolist()], np.int8)
+    return distinct[np.lexsort((np.concatenate(indices)[first], codes))]
+
+
+def _ids_of(storage: Storage, place: PlaceFiles, keys: UIntArray) -> list[str]:
+    """Return the samples that have the keys, in their order."""
+    id_of: dict[int, str] = {}
+    for files in place.predictions.values():
+        for batch in _batches(storage, files, ("sample_id",)):
+            own = keys_of_texts(batch["sample_id"])
+            hits = np.flatnonzero(np.isin(own, keys))
+            id_of.update(zip(own[hits].tolist(), batch["sample_id"].take(pa.array(hits)).to_pylist(), strict=True))
+    return [id_of[key] for key in keys.tolist()]
+
+
+def _batches(storage: Storage, files: Sequence[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield columns of the predictions, null where a file lacks them."""
+    for path in files:
+        with storage.parquet_file(path) as file:
+            there = [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=there):
+                table = pa.Table.from_batches([batch])
+                for name in columns:
+                    kind = plain_type(PREDICTIONS, name)
+                    column = table[name].cast(kind) if name in there else pa.nulls(len(batch), kind)
+                    table = table.drop_columns([name] if name in there else []).append_column(name, column)
+                yield table.select(columns).combine_chunks().to_batches()[0]
 
 
 def make_block(storage: Storage, place: PlaceFiles, scans: Mapping[int, RunScan], chosen: Sequence[str]) -> SampleBlock:
@@ -136,15 +179,16 @@ def _run_columns(
     at = {sample_id: number for number, sample_id in enumerate(chosen)}
     names = ("answer", "finish", "shortened", "tokens", "verdict", "why", "score", "parsed", "values")
     columns: dict[str, list[Any]] = {name: [None] * len(chosen) for name in names}
+    verdict_at = scan.verdicts.places(keys_of(chosen)).tolist()
     for row in read_answers(storage, place.predictions[run]):
         if (number := at.get(row["sample_id"])) is not None:
-            judged = scan.judged.get(row["sample_id"], Judged(Judgement.UNJUDGED, 0.0))
+            judged = scan.verdicts.judged(verdict_at[number])
             columns["answer"][number] = cut(row["response"] or "")
             columns["finish"][number] = row["finish_reason"]
             columns["shortened"][number] = row["was_shortened"] or None
             columns["tokens"][number] = [row["num_prompt_tokens"], row["num_completion_tokens"]]
             columns["verdict"][number] = judged.judgement.value
-            columns["why"][number] = scan.why.get(row["sample_id"])
+            columns["why"][number] = scan.verdicts.reason(verdict_at[number])
             columns["score"][number] = round(judged.score, 4)
     for group in read_score_groups(storage, place.scores.get(run, ())):
         if (number := at.get(group.sample_id)) is not None:

@@ -7,8 +7,7 @@ answers); what could not be read, by kind, with examples. Texts are not kept, ex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -16,6 +15,8 @@ import pyarrow as pa
 from ecellm.contract import conform
 from ecellm.evaluation.report.runs import PlaceFiles
 from ecellm.evaluation.report.unreadable import NO_ANSWER, kind_of
+from ecellm.evaluation.report.verdicts import Judged, Judgement, Verdicts
+from ecellm.evaluation.scored_rows import keys_of
 from ecellm.schema import PREDICTIONS
 from ecellm.storage import Storage
 
@@ -29,23 +30,6 @@ _OTHER = "(other)"
 UNREADABLE_LABEL = "unreadable"
 # The figure of a free answer that stands for how good it is, best known first.
 _FREE_TEXT_FIGURES = ("bertscore_f1", "bleurt", "rouge_l")
-
-
-class Judgement(StrEnum):
-    """How right an answer is."""
-
-    RIGHT = "right"
-    PARTLY = "partly right"
-    WRONG = "wrong"
-    UNREADABLE = "unreadable"
-    UNJUDGED = "not judged"
-
-
-class Judged(NamedTuple):
-    """One answer: how right it is, and a figure between 0 and 1 that orders answers, worst first."""
-
-    judgement: Judgement
-    score: float
 
 
 class ScoreGroup(NamedTuple):
@@ -127,24 +111,21 @@ class RunScan:
     """What the report says of one run's answers to one (setting, task).
 
     Attributes:
-        judged: by sample_id, in the flavour that is shown.
-        why: the kind of failure of each answer that could not be read.
+        verdicts: of each answer, in the flavour that is shown; why it could not be read.
         num_answers: all answers, those of rows that failed included: they are scored as empty ones.
         confusion: counts by (reference, answer); the answer is None where it could not be read. Empty where answers
             are open.
         failures: what could not be read, most frequent first.
     """
 
-    judged: dict[str, Judged] = field(default_factory=dict)
-    why: dict[str, str] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=Verdicts)
     num_answers: int = 0
     confusion: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     failures: tuple[Failure, ...] = ()
 
     def forget_answers(self) -> None:
         """Drop what is kept for each answer; counts and failures stay."""
-        self.judged.clear()
-        self.why.clear()
+        self.verdicts = Verdicts()
 
 
 def scan_run(storage: Storage, place: PlaceFiles, run: int, flavour: str) -> RunScan:
@@ -161,28 +142,34 @@ def scan_run(storage: Storage, place: PlaceFiles, run: int, flavour: str) -> Run
     for group in read_score_groups(storage, place.scores.get(run, ())):
         if group.flavour != flavour:
             continue
-        scan.judged[group.sample_id] = judge(group)
+        scan.verdicts.add(group.sample_id, judge(group))
         is_json = is_json or "num_gold" in group.values
         if "correct" in group.values:
             scan.confusion[group.reference or "", group.parsed if group.is_valid else None] += 1
     choices = [label for label, _ in Counter(reference for reference, _ in scan.confusion).most_common(_MOST_LABELS)]
     kinds: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
-    for row in read_answers(storage, place.predictions[run]):
+    for row, at in _with_places(scan.verdicts, read_answers(storage, place.predictions[run])):
         scan.num_answers += 1
-        judged = scan.judged.get(row["sample_id"])
-        if judged is not None and judged.judgement is Judgement.UNREADABLE:
+        if scan.verdicts.judged(at).judgement is Judgement.UNREADABLE:
             kind = kind_of(row["response"] or "", row["finish_reason"], choices, is_json=is_json)
             kinds[kind] += 1
-            scan.why[row["sample_id"]] = kind
+            scan.verdicts.explain(at, kind)
             if len(own := examples.setdefault(kind, [])) < _MOST_EXAMPLES and row["response"] not in own:
                 own.append(row["response"] or "")
-    scan.num_answers = max(scan.num_answers, len(scan.judged))
-    kinds[NO_ANSWER] = sum(judged.judgement is Judgement.UNREADABLE for judged in scan.judged.values()) - len(scan.why)
+    scan.num_answers = max(scan.num_answers, len(scan.verdicts))
+    kinds[NO_ANSWER] = scan.verdicts.counts()[Judgement.UNREADABLE] - scan.verdicts.num_explained()
     scan.failures = tuple(
         Failure(kind, number, tuple(examples.get(kind, ()))) for kind, number in kinds.most_common() if number
     )
     return scan
+
+
+def _with_places(verdicts: Verdicts, answers: Iterator[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield answers with the places of their verdicts, looked up many at a time."""
+    while block := list(islice(answers, _BATCH_ROWS)):
+        places = verdicts.places(keys_of([row["sample_id"] for row in block]))
+        yield from zip(block, places.tolist(), strict=True)
 
 
 _ANSWER_COLUMNS = (

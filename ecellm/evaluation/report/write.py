@@ -1,7 +1,7 @@
 """The last task of evaluate: gathers what the shards wrote, and writes comparisons and the report.
 
 Scores, predictions and samples are read one (setting, task) at a time, in batches of rows: memory holds the metrics
-table, one place's verdicts, and the packed samples of the page.
+table, one place's verdicts (some 50 bytes an answer), and the packed samples of the page.
 """
 
 from collections.abc import Mapping, Sequence

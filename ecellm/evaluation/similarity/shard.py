@@ -11,16 +11,19 @@ from typing import Any
 import pyarrow as pa
 
 from ecellm.config import EvaluateConfig
-from ecellm.evaluation.answered import Answered, Row, read_answered, read_asked
-from ecellm.evaluation.floors import PREFIX
+from ecellm.evaluation.answered import Row
+from ecellm.evaluation.floors import PREFIX, blocks_of
+from ecellm.evaluation.joined import Joined, Questions, join_answered, join_asked
 from ecellm.evaluation.similarity.measures import Measure, absent_metrics, load_measures
 from ecellm.evaluation.similarity.texts import TextPair
 from ecellm.evaluation.similarity_table import REASONS_KEY
 from ecellm.schema import TEXT_SIMILARITY
 from ecellm.storage import Storage
-from ecellm.tasks import find_task
+from ecellm.tasks import Sample, find_task
 
 Shard = Mapping[str, Any]
+# Run, sample and response of each answer.
+Answers = list[tuple[str, Sample, str]]
 _KEYS = ("sample_id", "example_id", "task", "split", "setting")
 
 
@@ -58,7 +61,7 @@ def compute_without_models(shard: Shard, *, config_json: str) -> dict[str, Any]:
 
 
 def compute_part(shard: Shard, config: EvaluateConfig, storage: Storage, measures: Sequence[Measure]) -> dict[str, Any]:
-    """Compute and publish one part, unless it is there already.
+    """Compute and publish one part, block by block, unless it is there already.
 
     Args:
         shard: `path` of the part, `kind` (run or floors), `predictions` (files) and `samples` (files by split).
@@ -71,37 +74,52 @@ def compute_part(shard: Shard, config: EvaluateConfig, storage: Storage, measure
     """
     if storage.exists(shard["path"]):
         return {"rows": 0}
-    read = read_asked if shard["kind"] == "floors" else read_answered
-    answered = read(storage, shard["predictions"], shard["samples"])
-    answers = [(answered.run_id, answered)] if answered.samples else []
-    if shard["kind"] == "floors":
-        answers = list(_floors(answered, config.seed))
-    rows = [row for run_id, each in answers for row in _rows(run_id, each)]
-    pairs = [
-        TextPair.of(response, sample["output"])
-        for _, each in answers
-        for sample, response in zip(each.samples, each.responses, strict=True)
-    ]
-    figures: dict[str, Sequence[float]] = {}
-    for measure in measures:  # the floors of a setting together: their references are the same
-        figures |= measure.score(pairs)
-    for name, values in figures.items():
-        for row, value in zip(rows, values, strict=True):
-            row[name] = value
+    join_of = join_asked if shard["kind"] == "floors" else join_answered
+    joined = join_of(storage, shard["predictions"], shard["samples"])
     reasons = json.dumps(absent_metrics(config)).encode()
     schema = TEXT_SIMILARITY.with_metadata({**TEXT_SIMILARITY.metadata, REASONS_KEY: reasons})
-    storage.write_table(shard["path"], pa.Table.from_pylist(rows, schema=schema))
-    return {"rows": len(rows)}
+    num_rows = 0
+    with storage.table_writer(shard["path"], schema) as writer:
+        for part in [] if joined is None else joined.by_split():
+            blocks = _floors(part, config.seed) if shard["kind"] == "floors" else _answers(part)
+            for answers in blocks:
+                rows = _rows(answers, measures)
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                num_rows += len(rows)
+    return {"rows": num_rows}
 
 
-def _floors(answered: Answered, seed: int) -> Iterator[tuple[str, Answered]]:
-    """Yield each trivial baseline's run_id and answers, split by split, as they are scored."""
-    for part in answered.by_split():
-        task = find_task(part.samples[0]["task"])
-        assert task is not None, "only the tasks of this suite have trivial answers"
-        for name, responses in task.trivial_answers(part.samples, seed).items():
-            yield f"{PREFIX}{name}", Answered(part.samples, responses, {})
+def _answers(part: Joined) -> Iterator[Answers]:
+    """Yield a run's answers, block by block."""
+    for block in part.blocks():
+        yield [(block.run_id, *pair) for pair in zip(block.samples, block.responses, strict=True)]
 
 
-def _rows(run_id: str, answered: Answered) -> list[Row]:
-    return [{"run_id": run_id} | {name: sample[name] for name in _KEYS} for sample in answered.samples]
+def _floors(part: Joined, seed: int) -> Iterator[Answers]:
+    """Yield the answers of all trivial baselines to a split, block by block, as they are scored.
+
+    Those to a block come together: their references are the same.
+    """
+    samples = Questions(part)
+    task = find_task(next(iter(samples))["task"])
+    assert task is not None, "only the tasks of this suite have trivial answers"
+    responses = task.trivial_answers(samples, seed)
+    start = 0
+    for block in blocks_of(samples):
+        yield [
+            (f"{PREFIX}{name}", sample, response)
+            for name, own in responses.items()
+            for sample, response in zip(block, own[start : start + len(block)], strict=True)
+        ]
+        start += len(block)
+
+
+def _rows(answers: Answers, measures: Sequence[Measure]) -> list[Row]:
+    """Return rows of the table with the figures of all measures."""
+    rows = [{"run_id": run_id} | {name: sample[name] for name in _KEYS} for run_id, sample, _ in answers]
+    pairs = [TextPair.of(response, sample["output"]) for _, sample, response in answers]
+    for measure in measures:
+        for name, values in measure.score(pairs).items():
+            for row, value in zip(rows, values, strict=True):
+                row[name] = value
+    return rows

@@ -5,14 +5,16 @@ import gzip
 import itertools
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from ecellm.evaluation.report.answers import confusion_views
 from ecellm.evaluation.report.runs import PlaceFiles
 from ecellm.evaluation.report.samples import choose, choose_samples, cut, make_block, pack, share_out
-from ecellm.evaluation.report.scan import Judgement, RunScan, ScoreGroup, confusion_of, judge, scan_run
+from ecellm.evaluation.report.scan import RunScan, ScoreGroup, confusion_of, judge, scan_run
 from ecellm.evaluation.report.unreadable import kind_of
+from ecellm.evaluation.report.verdicts import Judgement
 from ecellm.schema import PREDICTIONS, SAMPLES, SCORES
 from ecellm.storage import Storage
 from tests.evaluation.made_up_runs import write_tables
@@ -105,17 +107,21 @@ def test_small_places_are_shown_whole_and_the_others_share_what_is_left():
 
 
 def test_half_of_the_choice_are_the_worst_and_half_is_an_even_spread():
-    order = [f"s{number:03}" for number in range(100)]
-    badness = {name: number % 10 for number, name in enumerate(order)}
-    chosen = choose(order, badness, 20)
+    badness = np.array([[number % 10, 0] for number in range(100)])
+    chosen = choose(badness, 20).tolist()
     assert len(chosen) == 20
     assert chosen == sorted(chosen)
-    assert {name for name in order if badness[name] == 0} <= set(chosen)
-    rest = [int(name[1:]) for name in chosen if badness[name]]
+    assert set(range(0, 100, 10)) <= set(chosen)
+    rest = [place for place in chosen if badness[place, 0]]
     assert (rest[0], rest[-1]) == (1, 99)
     assert max(b - a for a, b in itertools.pairwise(rest)) <= 13
-    assert choose(order, badness, 100) == order
-    assert choose(order, badness, 0) == []
+    assert choose(badness, 100).tolist() == list(range(100))
+    assert choose(badness, 0).tolist() == []
+
+
+def test_the_first_of_the_keys_counts_first():
+    assert choose(np.array([[1, 0], [0, 1], [0, 0], [1, 1]]), 2).tolist()[-1] >= 2
+    assert 2 in choose(np.array([[1, 0], [0, 1], [0, 0], [1, 1]]), 2)
 
 
 def unpack(packed):
@@ -182,12 +188,8 @@ def place(tmp_path):
 def test_a_place_is_read_run_by_run(place):
     storage = Storage()
     first, second = (scan_run(storage, place, run, "strict") for run in (0, 1))
-    assert {key: judged.judgement for key, judged in first.judged.items()} == {
-        "s0": "right",
-        "s1": "right",
-        "s2": "unreadable",
-        "s3": "right",
-    }
+    judgements = [judged.judgement for judged in first.verdicts.of(["s0", "s1", "s2", "s3", "s4"])]
+    assert judgements == ["right", "right", "unreadable", "right", "not judged"]
     assert first.confusion == {("yes", "yes"): 3, ("yes", None): 1}
     assert [(each.kind, each.num_answers, each.examples) for each in first.failures] == [
         ("names none of the choices", 1, ("Sure!",))

@@ -87,7 +87,7 @@ def test_without_models_there_is_rouge_and_the_reasons_for_the_rest(config):
 def test_floors_are_the_answers_that_are_scored(config):
     task = task_named("AG")
     compute(config)
-    table = read_similarity(Storage(), config.output_dir, task)
+    table = read_similarity(Storage(), config.output_dir, task, SETTINGS[1])
     samples = {split: [] for split in ("test", "val")}
     for files in sample_files(Storage(), config.samples_dir)[(SETTINGS[1], task.name)].values():
         for row in Storage().read_table(files[0]).to_pylist():
