@@ -41,7 +41,7 @@ def without_ray(monkeypatch):
 
 
 @pytest.fixture
-def carry_out(monkeypatch):
+def carry_out(without_ray, monkeypatch):
     return lambda config: evaluate_here(config, monkeypatch)
 
 
