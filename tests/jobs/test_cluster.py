@@ -162,4 +162,4 @@ def test_another_configuration_is_refused_with_the_job_s_own_last_line(cluster, 
     code, output = plain_submit(cluster, [*words, "seed=2"])
     assert code == 1
     assert f"ecellm: exit=2 reason=s3://{BUCKET}/run/samples was made by another configuration" in output
-    assert "seed: 1 -> 2" in output
+    assert "config.seed: 1 there, 2 now" in output
