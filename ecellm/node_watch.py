@@ -37,7 +37,10 @@ class NodeWatch:
 
     def _watch(self) -> None:
         while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
-            self._look()
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001  the work itself meets a head that does not answer
+                logger.debug("the cluster's nodes cannot be listed: %s", error)
 
     def _look(self) -> None:
         alive = _alive_nodes()

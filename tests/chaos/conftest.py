@@ -9,11 +9,11 @@ _CHANGES = {"after": ["num_actors=3", "cpus_per_actor=2"], "tuned": ["cpus_per_w
 
 
 @pytest.fixture
-def make_job(request, store, uploaded, undisturbed, tmp_path):
+def make_job(store, uploaded, undisturbed, tmp_path):
     """Make a stage's job with a bucket of its own."""
 
     def make(stage, **fields):
-        bucket = "-".join(["chaos", stage, str(abs(hash(request.node.nodeid)) % 10**8)])
+        bucket = f"chaos-{tmp_path.name.replace('_', '-')}"
         store.filesystem().mkdir(bucket)
         fields = {"changes": _CHANGES.get(stage, [])} | fields
         return ClusterJob(stage, bucket, uploaded, undisturbed, store, tmp_path / "log", **fields)

@@ -87,7 +87,7 @@ def test_every_step_learns_from_the_same_samples(run, undisturbed, store, monkey
 def test_the_work_was_spread_over_the_nodes(cluster, run):
     """By what Ray itself recorded of each task and actor."""
     nodes = nodes_by_work(cluster)
-    assert len(nodes["RayTrainWorker.__init__"]) == 2, nodes
+    assert len(nodes["RayTrainWorker.run_train_fn"]) == 2, nodes
     assert len(nodes["MapWorker(Map(_ShardActor)).submit"]) == 3, nodes
     assert len({node for name, own in nodes.items() if name.startswith("build") for node in own}) >= 2, nodes
     head = head_of(cluster)
@@ -162,4 +162,4 @@ def test_another_configuration_is_refused_with_the_job_s_own_last_line(cluster, 
     code, output = plain_submit(cluster, [*words, "seed=2"])
     assert code == 1
     assert f"ecellm: exit=2 reason=s3://{BUCKET}/run/samples was made by another configuration" in output
-    assert "seed: 1 -> 2" in output
+    assert "config.seed: 1 there, 2 now" in output
