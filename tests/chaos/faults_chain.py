@@ -11,11 +11,11 @@ from tests.driver_process import environment_without_ray
 
 NUM_ROWS = {"train": 40, "val": 6, "test": 24}
 JOBS = ("ingest", "preprocess", "predict", "evaluate")
-# Which job reads which table, by the field that names it.
+# What a job reads: the field that names it, the job that makes it, and files that it does not pass over.
 READERS = {
-    "preprocess": ("samples_dir", "ingest"),
-    "predict": ("samples_dir", "ingest"),
-    "evaluate": ("predictions_dir", "predict"),
+    "preprocess": ("samples_dir", "ingest", "data/setting=IND_Diverse*/split=train/*/*.parquet"),
+    "predict": ("samples_dir", "ingest", "data/*/split=test/*/*.parquet"),
+    "evaluate": ("predictions_dir", "predict", "data/*/*/*.parquet"),
 }
 
 

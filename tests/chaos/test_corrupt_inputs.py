@@ -10,7 +10,7 @@ from ecellm.errors import DamagedFileError
 from ecellm.stages import load_stage
 from ecellm.storage import Storage
 from tests.chaos.faults_chain import READERS, last_line, words_of
-from tests.chaos.faults_damage import cut_off, flip_bit, forget_who_made, list_again, parts_of
+from tests.chaos.faults_damage import cut_off, flip_bit, forget_who_made, list_again
 
 NUM_ROWS = 2000
 
@@ -63,13 +63,16 @@ def test_a_file_that_is_cut_off_anywhere_is_named(table_file):
 
 @pytest.fixture
 def run(chain, tmp_path, capsys):
-    """Give a function: damage a copy of what a job reads, run the job, return exit code and last line."""
+    """Give a function: damage a copy of what a job reads, run the job, return exit code and last line.
+
+    The damage is done by a function of the copy and of the files in it that the job reads.
+    """
 
     def run_damaged(job, damage):
-        field, made_by = READERS[job]
+        field, made_by, files = READERS[job]
         copy = tmp_path / "copy"
         shutil.copytree(chain / made_by, copy)
-        damage(copy)
+        damage(copy, sorted(copy.glob(files)))
         words = [word for word in words_of(job, chain, tmp_path / "out") if not word.startswith(f"{field}=")]
         code = main(load_stage(job), [*words, f"{field}={copy}"])
         return code, last_line(capsys.readouterr().out)
@@ -80,9 +83,9 @@ def run(chain, tmp_path, capsys):
 @pytest.mark.parametrize("job", READERS)
 @pytest.mark.parametrize("fault", [flip_bit, cut_off])
 def test_a_damaged_file_of_foreign_data_is_refused_by_name(run, tmp_path, job, fault):
-    def damage(copy):
+    def damage(copy, files):
         forget_who_made(copy)
-        fault(parts_of(copy)[-1])
+        fault(files[-1])
 
     code, line = run(job, damage)
     assert code == 2
@@ -93,26 +96,25 @@ def test_a_damaged_file_of_foreign_data_is_refused_by_name(run, tmp_path, job, f
 
 @pytest.mark.parametrize("job", READERS)
 def test_a_file_that_differs_from_its_manifest_is_refused_before_any_work(run, tmp_path, job):
-    code, line = run(job, lambda copy: cut_off(parts_of(copy)[0]))
+    code, line = run(job, lambda _copy, files: cut_off(files[0]))
     assert (code, "bytes, not" in line) == (2, True), line
     assert not (tmp_path / "out").exists()
 
 
 def test_other_bytes_of_the_same_size_a_missing_file_and_one_too_many_are_refused(run, tmp_path):
-    def swap(copy):
-        first, second = parts_of(copy)[:2]
+    def swap(copy, files):
+        first, second = files[:2]
         content = first.read_bytes()
         first.write_bytes(second.read_bytes())
         second.write_bytes(content)
         list_again(copy)
 
-    def add(copy):
-        part = parts_of(copy)[0]
-        shutil.copy(part, part.with_name("part-00099.parquet"))
+    def add(_copy, files):
+        shutil.copy(files[0], files[0].with_name("part-00099.parquet"))
 
     for damage, words in (
         (swap, "has other bytes"),
-        (lambda copy: parts_of(copy)[0].unlink(), "is missing"),
+        (lambda _copy, files: files[0].unlink(), "is missing"),
         (add, "part-00099.parquet has come since"),
     ):
         code, line = run("evaluate", damage)
