@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from ecellm.resources import check_room_for_tasks
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_STOP = 60.0
-_RESULT, _REFUSED, _GAVE_WAY = "result", "refused", "gave_way"
+_RESULT, _REFUSED, _GAVE_WAY, _FAILED = "result", "refused", "gave_way", "failed"
 _MOST_RETRIES = 3  # of one shard whose process has died
 _MOST_RESTARTS = 3  # of one actor that has died
 _LOST = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, MemoryError)
@@ -172,6 +173,9 @@ def run_shards_on_actors(
 ) -> Iterator[dict[str, Any]]:
     """Call `actor(shard)` for every shard on a pool of actors that each load their state once: one Ray Data job.
 
+    A shard whose actor is lost, alone or with its node, is left undone and the others go on: it must not wait for a new
+    actor, which no node may have room for.
+
     Args:
         shards: JSON-able dicts.
         actor_class: class whose instances take one shard and return a JSON-able dict.
@@ -182,7 +186,9 @@ def run_shards_on_actors(
 
     Raises:
         InputError: an actor refuses its arguments or a shard.
-        SurroundingsError: what an actor stands on gave way; a `WorkerLostError` where it died again and again.
+        SurroundingsError: what an actor stands on gave way; a `WorkerLostError`, once all others are done, where shards
+            were lost with their actors.
+        RuntimeError: an actor raises anything else.
     """
     if not shards:
         return
@@ -200,16 +206,24 @@ def run_shards_on_actors(
         compute=ray.data.ActorPoolStrategy(size=min(num_actors, len(shards)), max_tasks_in_flight_per_actor=1),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
-        # A shard that kills its actor again and again must end the job, not load the model for ever.
-        ray_remote_args_fn=lambda: {"max_restarts": _MOST_RESTARTS, "max_task_retries": _MOST_RESTARTS},
+        # Ray's own retries wait for the very actor that was lost, or are used up before Ray knows that its node is.
+        ray_remote_args_fn=lambda: {"max_restarts": _MOST_RESTARTS, "max_task_retries": 0},
     )
+    results.context.max_errored_blocks = -1  # what actors raise comes as a result: an error is an actor that was lost
+    num_done = 0
     try:
         for row in results.iter_rows():
             yield _taken(json.loads(row["outcome"]))
+            num_done += 1
     except Exception as error:
         if not (lost := find_cause(error, RayActorError)):
             raise
         raise _actor_lost(lost) from None
+    if num_done < len(shards):
+        raise WorkerLostError(
+            f"{len(shards) - num_done} of {len(shards)} parts were lost with the actors that had them: killed from "
+            f"outside, most often for want of memory, or with their node, or a crash in native code; {_memory_of_nodes()}"
+        )
 
 
 def _taken(outcome: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,6 +232,8 @@ def _taken(outcome: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(outcome[_REFUSED])
     if _GAVE_WAY in outcome:
         raise SurroundingsError(outcome[_GAVE_WAY])
+    if _FAILED in outcome:
+        raise RuntimeError(f"an actor failed:\n{outcome[_FAILED]}")
     return dict(outcome[_RESULT])
 
 
@@ -231,7 +247,8 @@ def _actor_lost(lost: BaseException) -> WorkerLostError:
 class _ShardActor:
     """Holds one instance of the caller's class in a Ray Data actor, and adapts it to Ray Data's rows.
 
-    What has a message of ours is returned, not raised: Ray Data passes on the text of an exception, not its class.
+    Exceptions are returned, not raised: Ray Data passes on the text of an exception, not its class, and an actor that
+    raised must be told from one that was lost.
     """
 
     def __init__(self, actor_class: type, arguments: Mapping[str, Any]) -> None:
@@ -254,6 +271,8 @@ class _ShardActor:
             self._refusal = {_REFUSED: str(error)}
         except SurroundingsError as error:
             self._refusal = {_GAVE_WAY: str(error)}
+        except Exception:  # noqa: BLE001  raised again where it is read
+            self._refusal = {_FAILED: traceback.format_exc()}
 
 
 def _with_progress(results: Iterable[dict[str, Any]], total: int, name: str) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from ecellm.errors import InputError
 from ecellm.fingerprint import MANIFEST_NAME, fingerprint_input, fingerprint_of, part_fingerprint
 from ecellm.finished_files import check_contents, check_sizes, remove_damaged
 from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state, refuse_if_held, refuse_if_occupied
+from ecellm.node_watch import NodeWatch
 from ecellm.resources import check_room_for_tasks
 from ecellm.storage import Storage, absolute, join
 
@@ -200,7 +201,7 @@ def carry_out(planned: Plan[Any]) -> None:
     check_plan(planned)  # before the claim, so that bad input leaves no trace
     check_contents(planned.storage, stage.inputs(config))
     directory = RunDirectory.claim(planned.storage, planned.output_dir, planned.identity, overwrite=config.overwrite)
-    with directory:
+    with directory, NodeWatch():
         logger.info("%s: started, output in %s", stage.job, planned.output_dir)
         start = time.monotonic()
         if planned.state == OutputState.RESUMABLE:

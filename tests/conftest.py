@@ -67,3 +67,21 @@ def real_data():
     if not REAL_DATA.is_dir():
         missing("real_data", f"{REAL_DATA} is not there; set ECELLM_REAL_DATA")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def cluster(store):
+    """A real Ray cluster that knows the object store's credentials: a head without CPUs, and three nodes of two."""
+    from tests.ray_cluster import running_ray_cluster
+
+    with running_ray_cluster(store.environment) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def uploaded(store, undisturbed):
+    """The URL of a copy of the undisturbed run on the object store: inputs for clusters. Not to be written to."""
+    fs = store.filesystem()
+    fs.mkdir("undisturbed")
+    fs.put(str(undisturbed), "undisturbed/run", recursive=True)
+    return "s3://undisturbed/run"

@@ -43,7 +43,9 @@ def assert_same_output(ours: str | Path, reference: str | Path, *, tolerance: fl
 
 
 def _assert_same_table(name: str, ours: pa.Table, reference: pa.Table, tolerance: float) -> None:
-    assert ours.schema.equals(reference.schema, check_metadata=True), name
+    # The metadata of a file as a whole says who made it and how long it took; those of its columns are the contract.
+    schemas = [table.schema.remove_metadata() for table in (ours, reference)]
+    assert schemas[0].equals(schemas[1], check_metadata=True), name
     assert ours.num_rows == reference.num_rows, name
     for ids in {"sample_id", "example_id", "position", "step"}.intersection(ours.column_names):
         assert ours[ids].to_pylist() == reference[ids].to_pylist(), f"{name}: {ids}"

@@ -36,7 +36,7 @@ def test_the_name_of_a_run_and_rounding_do_not_matter(reference, tmp_path):
         ({"response": ["yes", "yes"]}, {}, "the contents of response differ"),
         ({"loss": [0.6, None]}, {}, "loss"),
         ({}, {"name": "data/task=PM/part-00001.parquet"}, "part-00001"),
-        ({}, {"rows": 3}, "'rows': 3"),
+        ({}, {"errors": 1}, "'errors': 1"),
         ({}, {"status": "complete_with_errors"}, "complete_with_errors"),
     ],
 )

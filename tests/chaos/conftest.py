@@ -1,10 +1,27 @@
-"""What the tests of faults share: the chain of jobs that nothing disturbed."""
+"""Jobs to break on the test cluster, and a short chain of jobs that nothing disturbed."""
 
 import pytest
 
 from ecellm.command_line import main
 from ecellm.stages import load_stage
+from tests.chaos.cluster_jobs import ClusterJob
 from tests.chaos.faults_chain import JOBS, words_of, write_inputs
+
+# As many workers and actors as there are nodes, each of a node's size: all nodes are at work.
+_CHANGES = {"after": ["num_actors=3", "cpus_per_actor=2"], "tuned": ["cpus_per_worker=2", "num_workers=2"]}
+
+
+@pytest.fixture
+def make_job(store, uploaded, undisturbed, tmp_path):
+    """Make a stage's job with a bucket of its own."""
+
+    def make(stage, **fields):
+        bucket = f"chaos-{tmp_path.name.replace('_', '-')}"
+        store.filesystem().mkdir(bucket)
+        fields = {"changes": _CHANGES.get(stage, [])} | fields
+        return ClusterJob(stage, bucket, uploaded, undisturbed, store, tmp_path / "log", **fields)
+
+    return make
 
 
 @pytest.fixture(scope="session")

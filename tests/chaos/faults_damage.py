@@ -4,13 +4,28 @@ import json
 import random
 from pathlib import Path
 
+import pyarrow.parquet as pq
 
-def flip_bit(path: Path, seed: int = 1) -> None:
-    """Flip one bit in the first half of a Parquet file, where its data pages are."""
-    data = bytearray(path.read_bytes())
-    draw = random.Random(seed)
+
+def flip_bit(path: Path) -> None:
+    """Flip a bit of the ids in a Parquet file: in the last byte of their first page, which every reader reads."""
+    group = pq.read_metadata(path).row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    ids = next(column for column in columns if column.path_in_schema == "sample_id")
+    start = ids.dictionary_page_offset or ids.data_page_offset
+    _flip(path, start + ids.total_compressed_size - 1, 1)
+
+
+def flip_any_bit(path: Path, seed: int) -> None:
+    """Flip one bit somewhere before the footer of a Parquet file."""
+    data, draw = path.read_bytes(), random.Random(seed)
     footer = int.from_bytes(data[-8:-4], "little") + 8
-    data[draw.randrange(4 + 40, len(data) - footer)] ^= 1 << draw.randrange(8)
+    _flip(path, draw.randrange(4, len(data) - footer), 1 << draw.randrange(8))
+
+
+def _flip(path: Path, place: int, bits: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= bits
     path.write_bytes(data)
 
 

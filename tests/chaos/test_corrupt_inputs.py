@@ -10,7 +10,7 @@ from ecellm.errors import DamagedFileError
 from ecellm.stages import load_stage
 from ecellm.storage import Storage
 from tests.chaos.faults_chain import READERS, last_line, words_of
-from tests.chaos.faults_damage import cut_off, flip_bit, forget_who_made, list_again
+from tests.chaos.faults_damage import cut_off, flip_any_bit, flip_bit, forget_who_made, list_again
 
 NUM_ROWS = 2000
 
@@ -43,7 +43,7 @@ def test_no_flipped_bit_gets_through_any_reader(table_file):
     num_refused = 0
     for seed in range(20):
         table_file.write_bytes(written)
-        flip_bit(table_file, seed)
+        flip_any_bit(table_file, seed)
         for read in readers(storage, str(table_file)):
             try:
                 assert read() == whole, "a bit of a page's header that changes nothing"

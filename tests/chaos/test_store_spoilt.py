@@ -44,6 +44,7 @@ def test_tables_arrive_whole(store, bucket, tmp_path):
     assert all(spoiler.seen[fault] for fault in SHARES), spoiler.seen
 
 
+@pytest.mark.chaos
 def test_an_exclusive_creation_whose_answer_is_lost_is_still_ours(store, bucket):
     from ecellm.manifest import RunDirectory
 
@@ -51,7 +52,7 @@ def test_an_exclusive_creation_whose_answer_is_lost_is_still_ours(store, bucket)
     spoiler = spoiler_of(store, {"cut_response": 0.3, "slow_down": 0.2}, seed=3)
     with running_proxy(spoiler) as address:
         storage = Storage(StorageConfig(endpoint_url=address))
-        for number in range(6):
+        for number in range(3):
             with RunDirectory.claim(storage, f"s3://spoilt-test/claim-{number}", identity, overwrite=False):
                 pass
     assert spoiler.seen["cut_response"]

@@ -1,9 +1,6 @@
 """A build that was killed, at whatever moment, and is started again gives the rows of one that was not."""
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +8,9 @@ import pytest
 from ecellm.dataset.builders import flow
 from ecellm.sources.synthetic_raw import WorldSize, write_raw_world
 from ecellm.storage import Storage
-from tests.conftest import ROOT
 from tests.dataset.conftest import build
 from tests.dataset.small_builds import assert_same_rows, in_process, manifest, quality, run_in_process  # noqa: F401
-from tests.driver_process import environment_without_ray, kill_with_its_ray
+from tests.driver_process import kill_with_its_ray, start_driver, wait_at_work
 
 SMALL = {"held_out_rows": 5, "tasks": ["SR", "PRP", "AP", "QPR"], "leakage": "drop"}
 
@@ -106,18 +102,7 @@ def test_killed_while_tidying_up(world, unbroken, tmp_path, monkeypatch, in_proc
 
 
 def start(world, out, log, *overrides):
-    command = [
-        sys.executable, "-m", "jobs.build", f"raw_dir={world}", f"output_dir={out}", "held_out_rows=5", *overrides,
-    ]  # fmt: skip
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment_without_ray(),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    return start_driver("build", [f"raw_dir={world}", f"output_dir={out}", "held_out_rows=5", *overrides], log)
 
 
 def steps_done(out):
@@ -132,11 +117,7 @@ def test_a_process_killed_twice_gives_the_same_rows(tmp_path, local_ray):
     write_raw_world(str(world), size)
     for wanted in (3, 60):
         process = start(world, out, log, categories, f"num_workers={1 + wanted % 2}")
-        deadline = time.monotonic() + 180
-        while steps_done(out) < wanted and process.poll() is None:
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
-        assert process.poll() is None, log.read_text()
+        wait_at_work(process, lambda wanted=wanted: steps_done(out) >= wanted, log)
         kill_with_its_ray(process)
         assert not (out / "_manifest.json").exists()
     process = start(world, out, log, categories)

@@ -1,15 +1,10 @@
 """SIGKILL to the job and all of its Ray: run again, it answers what is missing, every row once, as if nothing had been."""
 
-import subprocess
-import sys
-import time
-
 import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from tests.conftest import ROOT
-from tests.driver_process import environment_without_ray, kill_with_its_ray
+from tests.driver_process import kill_with_its_ray, start_driver, wait_at_work
 from tests.inference.conftest import OPTIONS, write_samples
 from tests.openai_server import running_openai_server
 
@@ -54,28 +49,14 @@ class Place:
     def start(self, log, *overrides):
         """Start predict in a process of its own."""
         url = self.overrides[0] if self.overrides else self.root
-        command = [
-            sys.executable, "-m", "jobs.predict", f"samples_dir={url}/samples", f"output_dir={url}/out",
-            "max_length=512", "max_answer_tokens=16", "ray.num_cpus=6", *self.overrides[1:], *overrides,
-        ]  # fmt: skip
-        with log.open("ab") as file:
-            return subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment_without_ray() | self.environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        words = [f"samples_dir={url}/samples", f"output_dir={url}/out", "max_length=512", "max_answer_tokens=16"]
+        words += ["ray.num_cpus=6", *self.overrides[1:], *overrides]
+        return start_driver("predict", words, log, self.environment)
 
 
 def kill_when(process, is_time, log):
     """Kill a driver and the local Ray that it started, as soon as it is time."""
-    deadline = time.monotonic() + 240
-    while not is_time():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)
+    wait_at_work(process, is_time, log)
     kill_with_its_ray(process)
 
 

@@ -1,9 +1,6 @@
 """`python -m jobs.fetch` as users run it, to a real S3 server: killed, run again, run once more, and its dry run."""
 
 import random
-import subprocess
-import sys
-import time
 
 import pytest
 import s3fs
@@ -13,8 +10,7 @@ from ecellm.command_line import run_job
 from ecellm.config import FetchConfig, StorageConfig
 from ecellm.storage import Storage
 from jobs.fetch import work
-from tests.conftest import ROOT
-from tests.driver_process import environment_without_ray, kill_with_its_ray
+from tests.driver_process import kill_with_its_ray, start_driver, wait_at_work
 from tests.upstream_server import Served, running_upstream
 
 CONTENT = random.Random(2).randbytes(1_000_003)
@@ -54,26 +50,8 @@ def storage(store, monkeypatch):
 
 
 def start(addresses, endpoint_url, log):
-    command = [
-        sys.executable, "-m", "jobs.fetch", f"raw_dir={RAW}", "sources=[test]", f"addresses={addresses}",
-        f"storage.endpoint_url={endpoint_url}", "chunk_bytes=250000", "max_connections=6",
-    ]  # fmt: skip
-    with log.open("wb") as file:
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment_without_ray(),
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    words = [f"raw_dir={RAW}", "sources=[test]", f"addresses={addresses}", f"storage.endpoint_url={endpoint_url}"]
+    return start_driver("fetch", [*words, "chunk_bytes=250000", "max_connections=6"], log)
 
 
 def test_killed_and_run_again_it_goes_on(upstream, addresses, store, storage, tmp_path):
@@ -82,15 +60,15 @@ def test_killed_and_run_again_it_goes_on(upstream, addresses, store, storage, tm
     process = start(addresses, store.endpoint_url, log)
     parts = f"{RAW}/_fetch/data"
     # Four ranges of the one file and the whole of the other; the last range hangs.
-    wait_for(lambda: process.poll() is not None or sum("part-" in p for p in storage.list_files(parts)) == 5)
-    assert process.poll() is None, log.read_text()
+    wait_at_work(process, lambda: sum("part-" in path for path in storage.list_files(parts)) == 5, log)
     kill_with_its_ray(process)
     assert not storage.exists(f"{RAW}/data/big.bin")
 
     upstream.files["big.bin"].stall_at = None
     upstream.forget()
-    assert start(addresses, store.endpoint_url, log).wait(timeout=120) == 0, log.read_text()
-    text = log.read_text()
+    again = tmp_path / "again"
+    assert start(addresses, store.endpoint_url, again).wait(timeout=120) == 0, again.read_text()
+    text = again.read_text()
     assert upstream.ranges_asked("big.bin") == ["bytes=1000000-1000002"]
     assert upstream.ranges_asked("plain.bin") == []
     assert storage.read_bytes(f"{RAW}/data/big.bin") == CONTENT

@@ -14,10 +14,9 @@ from ray.job_submission import JobSubmissionClient
 from ecellm.submitting.upload import list_files
 from tests.conftest import ROOT
 from tests.driver_process import environment_without_ray
-from tests.ray_head import running_ray_head
+from tests.ray_cluster import TOKEN, running_ray_cluster
 from tests.submitting.small_checkout import EXCLUDES, git
 
-TOKEN = "made-up-for-one-test-0123456789"  # pragma: allowlist secret
 RECIPE = """# Own data, ingested.
 output_dir: {directory}/run
 defaults:
@@ -32,8 +31,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def cluster():
-    with running_ray_head({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}, num_cpus=4) as head:
-        head.wait_until_up()
+    with running_ray_cluster({}, head_cpus=4, nodes=0) as head:
         yield head
 
 
@@ -151,9 +149,9 @@ def test_a_killed_driver_is_submitted_again_by_whoever_follows(cluster, checkout
 def kill_driver_at_work(cluster, claimed):
     deadline = time.monotonic() + 90
     while not claimed.exists():
-        assert time.monotonic() < deadline, cluster.log.read_text()
+        assert time.monotonic() < deadline, cluster.head.log.read_text()
         time.sleep(0.01)
-    for process in psutil.Process(cluster.process.pid).children(recursive=True):
+    for process in psutil.Process(cluster.head.process.pid).children(recursive=True):
         if "jobs.pipeline" in process.cmdline() and "python" in process.name():
             process.kill()
             return

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -21,8 +19,7 @@ from ecellm.stage import Run, execute, plan
 from ecellm.stages import load_stage
 from ecellm.storage import Storage
 from ecellm.training import finetune, loop
-from tests.conftest import ROOT
-from tests.driver_process import environment_without_ray, kill_with_its_ray
+from tests.driver_process import kill_with_its_ray, start_driver, wait_at_work
 
 STAGE = load_stage("finetune")
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -252,23 +249,11 @@ def test_a_killed_job_goes_on_inside_the_epoch(adapter_run, rows_dir, llama, tmp
     settings = config(rows_dir, llama, output, num_workers=2, export_merged=True, log_every_steps=1)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(json.dumps(settings.model_dump(mode="json")))
-    command = [sys.executable, "-m", "jobs.finetune", str(recipe)]
-    environment = environment_without_ray()
-
-    def start():
-        return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=log.open("ab"), stderr=subprocess.STDOUT, start_new_session=True
-        )
-
-    process = start()
-    deadline = time.monotonic() + 180
-    while not list((output / "checkpoints").rglob("checkpoint-*/state.json")):
-        assert time.monotonic() < deadline, log.read_text()
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)
+    process = start_driver("finetune", [str(recipe)], log)
+    wait_at_work(process, lambda: list((output / "checkpoints").rglob("checkpoint-*/state.json")), log)
     kill_with_its_ray(process)
     assert not (output / "_manifest.json").exists()
-    assert start().wait(180) == 0, log.read_text()
+    assert start_driver("finetune", [str(recipe)], log).wait(180) == 0, log.read_text()
     for kind in ("train", "val"):
         assert losses(output, kind) == pytest.approx(losses(adapter_run, kind), abs=1e-6)
 
