@@ -41,9 +41,7 @@ class JoinedInMemory:
     def by_split(self) -> list["JoinedInMemory"]:
         """Return the rows of each split."""
         ends = np.cumsum([0, *(number for _, number in self.splits)]).tolist()
-        return [
-            JoinedInMemory(self._part(start, end), self.block_rows) for start, end in pairwise(ends)
-        ]
+        return [JoinedInMemory(self._part(start, end), self.block_rows) for start, end in pairwise(ends)]
 
     def blocks(self) -> Iterator[Answered]:
         """Yield the answers block by block."""
