@@ -20,7 +20,7 @@ from typing import Any
 import ray
 
 from ecellm.errors import InputError
-from ecellm.resources import check_room_for_tasks
+from ecellm.resources import check_room_for_tasks, room_at_most
 
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
@@ -104,7 +104,7 @@ def run_shards_on_actors(
     actor_class: type,
     *,
     constructor_args: Mapping[str, Any],
-    num_actors: int,
+    num_actors: int | None,
     num_cpus: float = 1,
     num_gpus: float = 0,
 ) -> Iterator[dict[str, Any]]:
@@ -114,7 +114,8 @@ def run_shards_on_actors(
         shards: JSON-able dicts.
         actor_class: class whose instances take one shard and return a JSON-able dict.
         constructor_args: arguments of the class.
-        num_actors: actors at work at once; fewer where there are fewer shards.
+        num_actors: actors at work at once, fewer where there are fewer shards; None for as many as there is room for,
+            more of them as nodes come.
         num_cpus: logical CPUs of one actor.
         num_gpus: GPUs of one actor.
 
@@ -127,14 +128,23 @@ def run_shards_on_actors(
 
     # Our own lines say what users ask: rows, rate, time left.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # one more when all have a shard
+    if num_actors is None:
+        num_cpus *= cpus_of_a_core()
+    first = num_actors or room_for_actors(num_cpus, num_gpus)
     results = ray.data.from_items(
         [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
     ).map(
         _ShardActor,
         fn_constructor_kwargs={"actor_class": actor_class, "arguments": dict(constructor_args)},
-        # A pool of fixed size: one that grows waits until its first actor is busy, which has a model to load first.
-        compute=ray.data.ActorPoolStrategy(size=min(num_actors, len(shards)), max_tasks_in_flight_per_actor=1),
+        # It begins with all that there is room for: one more comes only once all have loaded their model and are busy.
+        compute=ray.data.ActorPoolStrategy(
+            min_size=min(first, len(shards)),
+            max_size=min(num_actors or len(shards), len(shards)),
+            max_tasks_in_flight_per_actor=1,
+        ),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         # A shard that kills its actor again and again must end the job, not load the model for ever.
@@ -145,6 +155,11 @@ def run_shards_on_actors(
         if _REFUSED in result:
             raise InputError(result[_REFUSED])
         yield result
+
+
+def room_for_actors(num_cpus: float, num_gpus: float) -> int:
+    """Return how many actors of this size there is room for now, and one where nodes are still to come."""
+    return max(1, room_at_most(num_cpus, num_gpus))
 
 
 class _ShardActor:

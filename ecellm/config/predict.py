@@ -109,7 +109,8 @@ class PredictConfig(PromptConfig):
     num_actors: int | None = operational(
         None,
         ge=1,
-        description="copies of the model at work at once; null = as many as there is room for, one for engine=openai",
+        description="copies of the model at work at once; null = as many as there is room for, more as nodes come, "
+        "one for engine=openai",
     )
     use_gpu: bool = operational(False, description="give every actor a GPU")
     cpus_per_actor: int = operational(1, ge=1, description="CPUs of an actor, and its torch threads without a GPU")

@@ -27,8 +27,8 @@ from ecellm.inference.progress import SplitProgress
 from ecellm.inference.trained_prompt import check_prompt_format
 from ecellm.models import local_model, locate, model_fingerprint, require_weights
 from ecellm.prompts.rendering import PromptParts
-from ecellm.resources import check_room, room_at_most
-from ecellm.shards import cpus_of_a_core, run_shards_on_actors
+from ecellm.resources import check_room
+from ecellm.shards import cpus_of_a_core, room_for_actors, run_shards_on_actors
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, join
 
@@ -58,13 +58,12 @@ def _gpus_of_an_actor(config: PredictConfig) -> int:
     return config.vllm.tensor_parallel_size if config.engine == "vllm" else 1
 
 
-def _num_actors(config: PredictConfig) -> int:
-    """Return how many actors work at once; an endpoint is asked by one, with many requests under way."""
-    if config.num_actors:
-        return config.num_actors
-    if config.engine == "openai":
-        return 1
-    return max(1, room_at_most(config.cpus_per_actor * cpus_of_a_core(), _gpus_of_an_actor(config)))
+def _num_actors(config: PredictConfig) -> int | None:
+    """Return how many actors work at once, None for as many as there is room for.
+
+    An endpoint is asked by one, with many requests under way.
+    """
+    return config.num_actors or (1 if config.engine == "openai" else None)
 
 
 def _check_room(config: PredictConfig) -> None:
@@ -82,7 +81,10 @@ def _check(answer_space: AnswerSpaceOf, config: PredictConfig, storage: Storage)
     # A GPU that is free now tells how fast it is; none is waited for.
     gpus = 1 if _gpus_of_an_actor(config) and ray.available_resources().get("GPU", 0) >= 1 else 0
     check = ray.remote(max_retries=0, num_gpus=gpus)(_check_on_a_node)
-    lines: tuple[str, ...] = ray.get(check.remote(config, answer_space, _num_actors(config)))
+    num_actors = _num_actors(config) or room_for_actors(
+        config.cpus_per_actor * cpus_of_a_core(), _gpus_of_an_actor(config)
+    )
+    lines: tuple[str, ...] = ray.get(check.remote(config, answer_space, num_actors))
     return lines
 
 

@@ -29,6 +29,7 @@ from tests.evaluation.made_up_runs import (
     evaluate_here,
     make_samples,
     of_skill,
+    report_shard,
     write_predictions,
     write_samples,
     write_training_log,
@@ -87,17 +88,7 @@ def _lengthen(sample: dict[str, Any], words: Sequence[str], rng: np.random.Gener
 
 def render_again(config: EvaluateConfig) -> tuple[float, float]:
     """Make the page in a process of its own; return seconds and MB at the peak."""
-    import pyarrow.parquet as pq
-
-    comparisons = pq.read_table(f"{config.output_dir}/comparisons/data/part-00000.parquet").to_pylist()
-    shard = {
-        "predictions_dirs": list(config.all_predictions),
-        "samples_dir": config.samples_dir,
-        "training_dirs": list(config.training_dirs),
-        "similarity_models": {"bertscore_model": None, "bertscore_layer": None, "bleurt_model": None},
-        "comparisons": comparisons,
-    }
-    given = json.dumps({"shard": shard, "output_dir": config.output_dir})
+    given = json.dumps({"shard": report_shard(config), "output_dir": config.output_dir})
     done = subprocess.run([sys.executable, "-c", _RENDER], input=given, capture_output=True, text=True, check=True)
     seconds, memory = map(float, done.stdout.split())
     return seconds, memory

@@ -5,26 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from ecellm.schema import PREDICTIONS, SAMPLES, TRAINING_LOG
-from ecellm.storage import Storage
+from ecellm.schema import PREDICTIONS, SAMPLES
+from tests.evaluation import made_up_runs
 
 IND = "IND_Diverse_Instruction"
 SA_OPTIONS = json.dumps(["A: very positive", "B: positive", "C: neutral", "D: negative", "E: very negative"])
 QPR_INPUT = json.dumps({"query": "q", "product list": ["A: x", "B: y"]})
 Row = dict[str, Any]
-
-
-def _write(directory: Path, rows: list[Row], keys: tuple[str, ...], schema: pa.Schema) -> None:
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    for values, group in groups.items():
-        place = "/".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
-        table = pa.Table.from_pylist(group, schema=schema)
-        Storage().write_table(f"{directory}/data/{place}/part-00000.parquet", table)
 
 
 @pytest.fixture
@@ -76,8 +65,7 @@ def write_samples(tmp_path: Path) -> Callable[[list[Row]], str]:
     """Return a function that writes a samples directory and names it."""
 
     def write(rows: list[Row]) -> str:
-        _write(tmp_path / "samples", rows, ("setting", "split", "task"), SAMPLES)
-        return str(tmp_path / "samples")
+        return made_up_runs.write_samples(tmp_path / "samples", rows)
 
     return write
 
@@ -87,15 +75,14 @@ def write_predictions(tmp_path: Path) -> Callable[..., str]:
     """Return a function that writes a predictions directory: a function of the sample gives the responses."""
 
     def write(name: str, rows: list[Row], respond: Callable[[Row], str], run_id: str | None = None) -> str:
-        keys = ("sample_id", "example_id", "task", "split", "setting", "row_index")
         fixed = {"engine": "fake", "decoding": "greedy", "prompt_sha256": "0", "was_shortened": False}
         counts = {"finish_reason": "stop", "num_prompt_tokens": 1, "num_completion_tokens": 1, "choice_scores": None}
         run = {"run_id": run_id or f"run-{name}", "model": "tiny", "adapter": None if name == "base" else "adapter"}
         predictions = [
-            {key: row[key] for key in keys} | run | fixed | counts | {"response": respond(row)} for row in rows
+            {key: row[key] for key in made_up_runs.KEYS} | run | fixed | counts | {"response": respond(row)}
+            for row in rows
         ]
-        _write(tmp_path / name, predictions, ("setting", "task"), PREDICTIONS)
-        return str(tmp_path / name)
+        return made_up_runs.write_tables(tmp_path / name, predictions, ("setting", "task"), PREDICTIONS)
 
     return write
 
@@ -103,9 +90,4 @@ def write_predictions(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture
 def training_dir(tmp_path: Path) -> str:
     """Return a finetune output that has a training log."""
-    rows = [{"step": step, "kind": "train", "loss": 4.0 / step, "learning_rate": 1e-4} for step in range(1, 41)]
-    rows += [{"step": step, "kind": "val", "loss": 3.0 / step} for step in (10, 20, 40)]
-    full = [{**dict.fromkeys(TRAINING_LOG.names), "epoch": 1.0, "seconds": 1.0, **row} for row in rows]
-    table = pa.Table.from_pylist(full, schema=TRAINING_LOG)
-    Storage().write_table(f"{tmp_path}/tuned-model/training_log/data/part-00000.parquet", table)
-    return f"{tmp_path}/tuned-model"
+    return made_up_runs.write_training_log(tmp_path / "tuned-model")

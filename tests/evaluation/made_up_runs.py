@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ecellm.config import EvaluateConfig
 from ecellm.evaluation import evaluate
@@ -172,3 +173,15 @@ def evaluate_here(config: EvaluateConfig, monkeypatch: Any) -> Any:
     evaluate.STAGE.check(config, Storage())
     inputs = dict.fromkeys(evaluate.STAGE.inputs(config), "f" * 64)
     return evaluate.STAGE.run(Run(config, Storage(), config.output_dir, "0" * 64, inputs))
+
+
+def report_shard(config: EvaluateConfig) -> Row:
+    """Return what evaluate hands to `write_report`, of an output that is there."""
+    comparisons = pq.read_table(f"{config.output_dir}/comparisons/data/part-00000.parquet").to_pylist()
+    return {
+        "predictions_dirs": list(config.all_predictions),
+        "samples_dir": config.samples_dir,
+        "training_dirs": list(config.training_dirs),
+        "similarity_models": {"bertscore_model": None, "bertscore_layer": None, "bleurt_model": None},
+        "comparisons": comparisons,
+    }

@@ -1,6 +1,5 @@
 """The stage on real files, with its shards called one after the other instead of by Ray."""
 
-import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,14 +11,9 @@ from ecellm.evaluation import evaluate
 from ecellm.evaluation.answered import list_runs
 from ecellm.evaluation.similarity import step
 from ecellm.schema import COMPARISONS, METRICS, SCORES
-from ecellm.stage import Run
 from ecellm.storage import Storage
 from ecellm.tasks import RELEASED, STRICT
-
-
-def one_after_the_other(shards, function, *, name, function_args, memory):
-    for shard in shards:
-        yield json.loads(json.dumps(function(json.loads(json.dumps(shard)), **function_args)))
+from tests.evaluation.made_up_runs import evaluate_here, one_after_the_other
 
 
 def good(row):
@@ -49,13 +43,8 @@ def without_ray(monkeypatch):
 
 
 @pytest.fixture
-def carry_out(without_ray):
-    def run(config):
-        evaluate.STAGE.check(config, Storage())
-        inputs = dict.fromkeys(evaluate.STAGE.inputs(config), "f" * 64)
-        return evaluate.STAGE.run(Run(config, Storage(), config.output_dir, "0" * 64, inputs))
-
-    return run
+def carry_out(monkeypatch):
+    return lambda config: evaluate_here(config, monkeypatch)
 
 
 def table(config, name, schema):

@@ -136,27 +136,30 @@ def test_a_killed_driver_is_submitted_again_by_whoever_follows(cluster, checkout
     assert code == 0, output
     assert "attaches to it again" in last
 
+    driver = halted_driver(cluster, out / "samples" / "_run.json")
     follower = submitting(cluster, checkout, *words)
-    kill_driver_at_work(cluster, out / "samples" / "_run.json")
+    attached = next((line for line in follower.stdout if "attaching to it" in line), None)
+    driver.kill()
     code, output, last = end_of(follower)
     assert code == 0, output
+    assert attached
     assert last.endswith("-2: done")
-    assert "attaching to it" in output
     assert "ended without an exit code" in output
     made = manifest(out)
     assert made["rows"] == 5_000
     assert made["git_commit"] == git(checkout, "rev-parse", "HEAD") + "-dirty"
 
 
-def kill_driver_at_work(cluster, claimed):
+def halted_driver(cluster, claimed):
+    """Return the driver, halted once it has claimed its output, so that it cannot end by itself any more."""
     deadline = time.monotonic() + 90
     while not claimed.exists():
         assert time.monotonic() < deadline, cluster.log.read_text()
         time.sleep(0.01)
     for process in psutil.Process(cluster.process.pid).children(recursive=True):
         if "jobs.pipeline" in process.cmdline() and "python" in process.name():
-            process.kill()
-            return
+            process.suspend()
+            return process
     raise AssertionError("no driver is at work")
 
 

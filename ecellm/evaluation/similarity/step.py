@@ -19,8 +19,8 @@ from ecellm.evaluation.similarity.shard import SimilarityActor, compute_without_
 from ecellm.evaluation.similarity.texts import TextPair
 from ecellm.evaluation.similarity_table import DIRECTORY
 from ecellm.models import locate
-from ecellm.resources import check_room, room_at_most
-from ecellm.shards import cpus_of_a_core, run_shards, run_shards_on_actors
+from ecellm.resources import check_room
+from ecellm.shards import run_shards, run_shards_on_actors
 from ecellm.stage import Run
 from ecellm.storage import Storage, join
 from ecellm.tasks import find_task
@@ -138,11 +138,10 @@ def _results(config: EvaluateConfig, shards: Sequence[Mapping[str, Any]]) -> Ite
             function_args=arguments,
             memory=_TASK_MEMORY_BYTES,
         )
-    gpus = int(config.similarity_use_gpu)
     return run_shards_on_actors(
         shards,
         SimilarityActor,
         constructor_args=arguments,
-        num_actors=config.similarity_actors or max(1, room_at_most(cpus_of_a_core(), gpus)),
-        num_gpus=gpus,
+        num_actors=config.similarity_actors,
+        num_gpus=int(config.similarity_use_gpu),
     )

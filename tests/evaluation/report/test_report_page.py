@@ -14,6 +14,7 @@ from ecellm.evaluation.report.about import describe_evaluation
 from ecellm.evaluation.report.write import write_report
 from ecellm.storage import Storage
 from tests.evaluation.hostile_texts import CANARY, HOSTILE_TASK
+from tests.evaluation.made_up_runs import report_shard
 
 VOID = {"meta", "br", "link", "img", "input"}
 
@@ -221,16 +222,8 @@ def test_the_same_files_give_the_same_page(evaluated, page, page_path):
 
 
 def rerender(evaluated, **changes):
-    comparisons = pq.read_table(f"{evaluated.output_dir}/comparisons/data/part-00000.parquet").to_pylist()
-    shard = {
-        "predictions_dirs": list(evaluated.all_predictions),
-        "samples_dir": evaluated.samples_dir,
-        "training_dirs": list(evaluated.training_dirs),
-        "similarity_models": {"bertscore_model": None, "bertscore_layer": None, "bleurt_model": None},
-        "comparisons": comparisons,
-    }
     changes = {"output_dir": evaluated.output_dir} | changes
-    return write_report(shard, storage_config={}, **changes)
+    return write_report(report_shard(evaluated), storage_config={}, **changes)
 
 
 def test_a_page_that_cannot_hold_all_answers_says_so(evaluated, page, page_path):
