@@ -34,6 +34,8 @@ class SampleNumberer:
     def __init__(self, partition: Partition) -> None:
         self._key = b"".join(map(text_bytes, (partition.task, partition.split, partition.setting)))
         self._task = partition.task
+        # Of each row a digest, some 100 bytes with the set's own: a million instructions would be much more.
+        self._seen: set[bytes] = set()
         self._copies: dict[bytes, int] = {}
         self._num_rows = 0
 
@@ -46,9 +48,11 @@ class SampleNumberer:
         example_id = hash_texts([self._task, *(texts[name] for name in _EXAMPLE_FIELDS)])
         shot, start = texts["few_shot_example"], self._key + text_bytes(texts["instruction"])
         # Whatever a 1-shot row shows: so the number of a repeat is known before its row's shot is.
-        repeated = start + example_id
-        copy = self._copies.get(repeated, 0)
-        self._copies[repeated] = copy + 1
+        digest = blake2b(start + example_id, digest_size=DIGEST_BYTES).digest()
+        copy = 0
+        if digest in self._seen:
+            copy = self._copies[digest] = self._copies.get(digest, 0) + 1
+        self._seen.add(digest)
         content = blake2b(start + id_ending(shot, example_id, copy), digest_size=DIGEST_BYTES)
         row_index = self._num_rows
         self._num_rows += 1

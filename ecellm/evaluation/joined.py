@@ -7,6 +7,7 @@ second reads both sides in step, a block of rows at a time. Where predictions do
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ class Joined:
         storage: access to the files.
         prediction_files: in the order in which `prediction_rows` counts their rows; none where only questions count.
         sample_files: the same for `sample_rows`.
-        prediction_rows: int64 [num_rows], place of the prediction; -1 where the row failed, and was answered by nothing.
+        prediction_rows: int64 [num_rows], place of the prediction; -1 where the row failed.
         sample_rows: int64 [num_rows], place of the sample.
         splits: the split of each run of rows: (name, number of rows), in order.
         run: run_id, model, adapter and decoding of all rows; None each where only questions count.
@@ -108,14 +109,21 @@ class Joined:
         # Only rankings are scored by what stands in the input, the longest of a sample's texts.
         columns = (*SAMPLE_COLUMNS, "input") if self.ranks_choices else SAMPLE_COLUMNS
         return RowReader(
-            self.storage, self.sample_files, columns, OPTIONAL_SAMPLE_COLUMNS, SAMPLES, _is_in_order(self.sample_rows)
+            self.storage,
+            self.sample_files,
+            SAMPLES,
+            columns,
+            optional=OPTIONAL_SAMPLE_COLUMNS,
+            in_order=_is_in_order(self.sample_rows),
         )
 
     def _prediction_reader(self) -> RowReader | None:
         if self.run is _UNANSWERED:
             return None
         in_order = _is_in_order(self.prediction_rows[self.prediction_rows >= 0])
-        return RowReader(self.storage, self.prediction_files, ["response"], FACT_COLUMNS, PREDICTIONS, in_order)
+        return RowReader(
+            self.storage, self.prediction_files, PREDICTIONS, ["response"], optional=FACT_COLUMNS, in_order=in_order
+        )
 
 
 @dataclass(frozen=True)
@@ -174,7 +182,7 @@ def join_answered(storage: Storage, predictions: Sequence[str], samples: Mapping
     needed = [name for name in PREDICTION_COLUMNS if name != "response"]
     asked = _Asked()
     for path in predictions:
-        asked.add(RowReader(storage, [path], needed, (), PREDICTIONS, in_order=True).require("response"), path)
+        asked.add(RowReader(storage, [path], PREDICTIONS, needed).require("response"))
     if not asked.num_rows:
         return None
     failed = _Asked()
@@ -184,8 +192,9 @@ def join_answered(storage: Storage, predictions: Sequence[str], samples: Mapping
     keys = np.concatenate([asked.keys, failed.keys])
     if len(np.unique(keys)) < len(keys):
         raise InputError(f"{predictions[0]} and the files beside it answer a sample twice")
+    wanted = _Wanted(predictions, asked.place, keys, rows, asked.splits | failed.splits)
     run = {name: asked.only_value(name, predictions[0]) for name in _RUN_COLUMNS}
-    return _match(storage, keys, rows, asked.place, asked.splits | failed.splits, samples, predictions, run)
+    return _match(storage, wanted, samples, run)
 
 
 def join_asked(storage: Storage, predictions: Sequence[str], samples: Mapping[str, Sequence[str]]) -> Joined | None:
@@ -196,7 +205,7 @@ def join_asked(storage: Storage, predictions: Sequence[str], samples: Mapping[st
     everything = _Asked()
     for path in predictions:
         asked = _Asked()
-        asked.add(RowReader(storage, [path], _ASKED_COLUMNS, (), PREDICTIONS, in_order=True), path)
+        asked.add(RowReader(storage, [path], PREDICTIONS, _ASKED_COLUMNS))
         if asked.num_rows:
             _add_failed(storage, path, asked, asked)
             everything.merge(asked)
@@ -204,7 +213,18 @@ def join_asked(storage: Storage, predictions: Sequence[str], samples: Mapping[st
         return None
     keys = np.unique(everything.keys)
     rows = np.full(len(keys), _NO_PREDICTION)
-    return _match(storage, keys, rows, everything.place, everything.splits, samples, predictions, _UNANSWERED)
+    wanted = _Wanted(predictions, everything.place, keys, rows, everything.splits)
+    return _match(storage, wanted, samples, _UNANSWERED)
+
+
+class _Wanted(NamedTuple):
+    """Whose samples are looked for: keys and prediction rows [num_rows], and in which splits."""
+
+    predictions: Sequence[str]
+    place: Mapping[str, str]
+    keys: UIntArray
+    rows: IntArray
+    splits: set[str]
 
 
 class _Asked:
@@ -224,7 +244,7 @@ class _Asked:
     def keys(self) -> UIntArray:
         return np.concatenate([np.zeros(0, np.uint64), *self._keys])
 
-    def add(self, reader: RowReader, path: str, only: Mapping[str, str] | None = None) -> None:
+    def add(self, reader: RowReader, only: Mapping[str, str] | None = None) -> None:
         """Read a file; of one that mixes places, the rows of the place `only`."""
         for table in reader.tables():
             for name, value in (only or {}).items():
@@ -240,7 +260,7 @@ class _Asked:
 
     def merge(self, other: "_Asked") -> None:
         """Take what another has learnt."""
-        self._keys += other._keys
+        self._keys.append(other.keys)
         self.splits |= other.splits
         self.place = self.place or other.place
 
@@ -260,54 +280,48 @@ def _add_failed(storage: Storage, path: str, answered: _Asked, failed: _Asked) -
     root, name = path.split("/data/setting=", maxsplit=1)[0], path.rsplit("/", 1)[-1]
     errors = join(root, "errors", name)
     if storage.exists(errors):
-        reader = RowReader(storage, [errors], _ASKED_COLUMNS, (), PREDICTIONS, in_order=True)
-        failed.add(reader, errors, only=answered.place)
+        reader = RowReader(storage, [errors], PREDICTIONS, _ASKED_COLUMNS)
+        failed.add(reader, only=answered.place)
 
 
 def _match(
-    storage: Storage,
-    keys: UIntArray,
-    rows: IntArray,
-    place: Mapping[str, str],
-    splits: set[str],
-    samples: Mapping[str, Sequence[str]],
-    predictions: Sequence[str],
-    run: Mapping[str, str | None],
+    storage: Storage, wanted: _Wanted, samples: Mapping[str, Sequence[str]], run: Mapping[str, str | None]
 ) -> Joined:
-    """Look for the samples of the predictions, whose keys and rows are given; each must be there once."""
-    order = np.argsort(keys)
-    found_rows, found_places, counts = [], [], []
+    """Look for the samples of the predictions; each must be there once."""
+    order = np.argsort(wanted.keys)
+    found_rows, found_places, splits = [], [], []
     files: list[str] = []
     first = 0
-    for split in sorted(splits):
+    for split in sorted(wanted.splits):
         if split not in samples:
             raise InputError(
-                f"there are predictions for {place['setting']}, {split}, {place['task']}, but the samples have no such "
-                "rows: give the samples_dir that was answered"
+                f"there are predictions for {wanted.place['setting']}, {split}, {wanted.place['task']}, but the "
+                "samples have no such rows: give the samples_dir that was answered"
             )
         files += samples[split]
-        own_rows, own_places, num_rows = _find(storage, samples[split], keys, order)
+        own_rows, own_places, num_rows = _find(storage, samples[split], wanted.keys, order)
         found_rows.append(own_rows + first)
         found_places.append(own_places)
-        counts.append((split, len(own_rows)))
+        splits += [(split, len(own_rows))] if len(own_rows) else []
         first += num_rows
     places = np.concatenate(found_places)
     if len(np.unique(places)) < len(places):
         raise InputError(f"{files[0]} and the files beside it hold a sample twice")
-    if len(places) < len(keys):
-        missing = np.setdiff1d(np.arange(len(keys)), places)
+    if len(places) < len(wanted.keys):
+        missing = np.setdiff1d(np.arange(len(wanted.keys)), places)
         raise InputError(
-            f"{predictions[0]} and the files beside it: sample {_id_of(storage, predictions, keys[missing[0]])} (one of "
-            f"{len(missing):,}) is not in the samples: give the samples_dir that was answered"
+            f"{wanted.predictions[0]} and the files beside it: sample "
+            f"{_id_of(storage, wanted.predictions, wanted.keys[missing[0]])} (one of {len(missing):,}) is not in the "
+            "samples: give the samples_dir that was answered"
         )
-    task = find_task(place["task"])
+    task = find_task(wanted.place["task"])
     return Joined(
         storage,
-        predictions,
+        wanted.predictions,
         files,
-        prediction_rows=rows[places],
+        prediction_rows=wanted.rows[places],
         sample_rows=np.concatenate(found_rows),
-        splits=[(split, number) for split, number in counts if number],
+        splits=splits,
         run=run,
         ranks_choices=task is not None and task.ranks_choices,
     )
@@ -325,7 +339,7 @@ def _find(storage: Storage, files: Sequence[str], keys: UIntArray, order: IntArr
     ordered = keys[order]
     rows, places, indices = [], [], []
     first = 0
-    for table in RowReader(storage, files, ["sample_id", "row_index"], (), SAMPLES, in_order=True).tables():
+    for table in RowReader(storage, files, SAMPLES, ["sample_id", "row_index"]).tables():
         own = keys_of_texts(table["sample_id"])
         at = np.minimum(np.searchsorted(ordered, own), len(ordered) - 1)
         hits = np.flatnonzero(ordered[at] == own)
@@ -340,7 +354,7 @@ def _find(storage: Storage, files: Sequence[str], keys: UIntArray, order: IntArr
 
 def _id_of(storage: Storage, predictions: Sequence[str], key: np.uint64) -> str:
     """Return the id that has a key."""
-    for table in RowReader(storage, predictions, ["sample_id"], (), PREDICTIONS, in_order=True).tables():
+    for table in RowReader(storage, predictions, PREDICTIONS, ["sample_id"]).tables():
         hits = np.flatnonzero(keys_of_texts(table["sample_id"]) == key)
         if len(hits):
             return str(table["sample_id"][int(hits[0])].as_py())

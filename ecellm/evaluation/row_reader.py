@@ -27,19 +27,20 @@ class RowReader:
         self,
         storage: Storage,
         files: Sequence[str],
-        columns: Sequence[str],
-        optional: Sequence[str],
         schema: pa.Schema,
-        in_order: bool,
+        columns: Sequence[str],
+        *,
+        optional: Sequence[str] = (),
+        in_order: bool = True,
     ) -> None:
         """Look at the files' columns.
 
         Args:
             storage: access to the files.
             files: their rows are counted one file after the other.
+            schema: the contract whose types the columns get.
             columns: must be in every file.
             optional: are left out where no file has them, and null in the files that do not.
-            schema: the contract whose types the columns get.
             in_order: whether `take` is asked for ascending places alone; otherwise the columns are held whole.
 
         Raises:

@@ -1,8 +1,9 @@
 """The parallel work of evaluate: plain functions of one shard each, run as Ray tasks.
 
-A shard is one run's answers to one (setting, task), which are read, scored and written block by block. It gives `scores/data/part-{k}` and then `metrics/data/part-{k}`,
-which is thus the marker that the shard is done. Shards of trivial baselines give metrics alone; shards of comparisons
-return their row, a few numbers, which the report's task writes with the others.
+A shard is one run's answers to one (setting, task), which are read, scored and written block by block. It gives
+`scores/data/part-{k}` and then `metrics/data/part-{k}`, which is thus the marker that the shard is done. Shards of
+trivial baselines give metrics alone; shards of comparisons return their row, a few numbers, which the report's task
+writes with the others.
 """
 
 from collections.abc import Mapping
@@ -131,7 +132,7 @@ def measure_floors(
 def compare_runs(
     run: Joined | None, baseline: Joined | None, bootstrap: Bootstrap, similarity: SimilarityTable
 ) -> list[Row]:
-    """Return the rows of the comparisons table for one (setting, task): each split that both runs answered by itself."""
+    """Return the rows of the comparisons table for one (setting, task), for each split that both runs answered."""
     theirs = {part.splits[0][0]: part for part in _parts(baseline)}
     rows: list[Row] = []
     for part in _parts(run):

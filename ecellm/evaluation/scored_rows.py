@@ -1,8 +1,8 @@
 """Scored answers to one (setting, task, split) in columns: a few numbers each, however long the texts were.
 
-Answers are added block by block. Of each stay the kind of its statistics (see `tally`), how many of its parts could not
-be read, a key of its sample, and the codes of what it may be sliced by: some 50 bytes. Free text, where every answer has
-figures of its own, takes 160 more.
+Answers are added block by block. Of each stay the kind of its statistics (see `tally`), how many of its parts could
+not be read, a key of its sample, and the codes of what it may be sliced by: some 50 bytes. Free text, where every
+answer has figures of its own, takes 160 more.
 """
 
 from collections.abc import Mapping, Sequence

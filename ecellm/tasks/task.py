@@ -55,7 +55,8 @@ class Task(ABC):
     def trivial_answers(self, samples: Samples, seed: int) -> dict[str, list[str]]:  # noqa: ARG002
         """Return answers that need no model, by name: one response for each sample.
 
-        The samples are gone over once or more, and not kept. Those named after the most frequent answer look at the references of the very samples that they answer, so
-        that they are a little better than what could be known beforehand.
+        The samples are gone over once or more, and not kept. Those named after the most frequent answer look at the
+        references of the very samples that they answer, so that they are a little better than what could be known
+        beforehand.
         """
         return {}
