@@ -4,6 +4,10 @@ from typing import Any
 
 import torch
 
+from ecellm.errors import InputError
+from ecellm.models import explained
+from ecellm.visible_text import short_repr
+
 
 def gpu_has_bf16() -> bool:
     """Tell whether this process has a GPU that computes in bf16."""
@@ -38,18 +42,29 @@ def load_base(
 
     Returns:
         A causal model, or a sequence-to-sequence one if its config says so.
+
+    Raises:
+        InputError: its files are damaged, lack weights, or hold what is not loaded, such as code.
     """
     from transformers import AutoConfig
 
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
-    model_config = AutoConfig.from_pretrained(path, **source)
     quantized = {} if quantization is None else {"quantization_config": quantization}
-    return model_class(model_config).from_pretrained(
-        path, dtype=dtype, attn_implementation=attention, **source, **quantized
-    )
+    with explained(path, f"model {path} cannot be loaded"):
+        model_config = AutoConfig.from_pretrained(path, **source)
+        model, found = model_class(model_config).from_pretrained(
+            path, dtype=dtype, attn_implementation=attention, output_loading_info=True, **source, **quantized
+        )
+    # What the files lack would be drawn at random, with no more than a line of warning.
+    if lacking := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
+        raise InputError(
+            f"model {path} lacks weights that its config asks for, or they have other shapes: {short_repr(lacking)}"
+        )
+    return model
 
 
 def empty_model(model_config: Any, *, trust_remote_code: bool = False) -> Any:
     """Return a base model on the meta device: it takes no memory, whatever its size."""
-    with torch.device("meta"):
+    name = model_config.name_or_path
+    with explained(name, f"model {name}: no model can be made of its config.json"), torch.device("meta"):
         return model_class(model_config).from_config(model_config, trust_remote_code=trust_remote_code)
