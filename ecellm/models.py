@@ -170,7 +170,7 @@ def explained(name: str, problem: str) -> Iterator[None]:
         yield
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001  of files that others made transformers raises anything
+    except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's: the model may be right
             raise
         # A refusal to run a model's own code is a plain ValueError, whose text names the argument.

@@ -25,8 +25,7 @@ def write_packed(path, piece, number, before=b"", after=b""):
     member = gzip.compress(piece, mtime=0)
     with Path(path).open("wb") as file:
         file.write(gzip.compress(before, mtime=0))
-        for _ in range(number):
-            file.write(member)
+        file.writelines(member for _ in range(number))
         file.write(gzip.compress(after, mtime=0))
 
 
@@ -87,7 +86,9 @@ def _in_place(file, write, *arguments, **more):
 
 REVIEWS = "amazon_review_2018/review/Electronics.json.gz"
 OLD_META = "amazon_review_2014/meta/meta_Electronics.json.gz"
-REVIEW = b'{"reviewText": "a review of ten words or a few more than that", "overall": 5.0, "asin": "A", "reviewerID": "B"}\n'
+REVIEW = (
+    b'{"reviewText": "a review of ten words or a few more than that", "overall": 5.0, "asin": "A", "reviewerID": "B"}\n'
+)
 # By name: how it is written, and how it is read.
 BOMBS = {
     "release of 1 GiB of zeros": (_in_place("release.json.gz", write_packed, bytes(MIB), 1024), _ingest("release.json.gz")),
@@ -136,6 +137,7 @@ def peak_mib():
 def explode(name):
     """Write a bomb and read it here; return what was said and the memory that it took."""
     from ecellm.errors import InputError
+
     put, read = BOMBS[name]
     with scratch_directory() as scratch:
         put(scratch)

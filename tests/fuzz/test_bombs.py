@@ -18,7 +18,12 @@ MOST_MIB_OF = {
     "old metadata with a wide literal": 1_500,
 }
 QUICK = ("release of 1 GiB of zeros", "release 100,000 levels deep", "labels of 1 GiB", "recipe of billions of laughs")
-IS_READ = ("reviews with a line of many texts", "old metadata with a deep literal", "old metadata with a wide literal", "catalogue of a million wordings")
+IS_READ = (
+    "reviews with a line of many texts",
+    "old metadata with a deep literal",
+    "old metadata with a wide literal",
+    "catalogue of a million wordings",
+)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.inference.engines.transformers_engine import load_model
 from ecellm.models import load_model_config, local_model, require_weights
@@ -18,7 +19,6 @@ from ecellm.prompts.rendering import PromptParts
 from ecellm.prompts.tokenizer import load_prompt_tokenizer, tokenizer_fingerprint
 from ecellm.storage import Storage
 from ecellm.training.checks import _describe_model
-from ecellm.config import FinetuneConfig
 from tests.fuzz.mutations import changed_json, damaged_bytes
 from tests.fuzz.outcomes import fuzzed, read_or_be_told, scratch_directory
 from tests.training.conftest import make_llama
@@ -43,7 +43,9 @@ def adapter():
     from transformers import AutoModelForCausalLM
 
     directory = model().parent / "adapter"
-    own = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(model()), peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    own = peft.get_peft_model(
+        AutoModelForCausalLM.from_pretrained(model()), peft.LoraConfig(r=2, target_modules=["q_proj"])
+    )
     own.save_pretrained(directory)
     return directory
 
@@ -127,9 +129,12 @@ def header_of(tensors):
 
 LYING = {
     "a header of 2^63 bytes": struct.pack("<Q", 2**63) + b"{",
-    "a tensor beyond the end": header_of({"lm_head.weight": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}}),
+    "a tensor beyond the end": header_of(
+        {"lm_head.weight": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4 * 10**9]}}
+    ),
     "a shape of 2^80": header_of({"lm_head.weight": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]}}),
-    "tensors that overlap": header_of({k: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for k in "ab"}) + bytes(8),
+    "tensors that overlap": header_of({k: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for k in "ab"})
+    + bytes(8),
     "a deep header": struct.pack("<Q", 100_000) + b"[" * 100_000,
     "no header": b"",
     "a wrong type": header_of({"lm_head.weight": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}) + bytes(4),
@@ -193,7 +198,13 @@ def test_a_chat_template_of_the_usual_kind_is_used(tmp_path):
     assert tokenizer.prompt(PromptParts("w5", "w6")).ids
 
 
-HUGE = {"num_hidden_layers": 10**7, "hidden_size": 2**40, "vocab_size": 2**40, "num_attention_heads": 0, "intermediate_size": -1}
+HUGE = {
+    "num_hidden_layers": 10**7,
+    "hidden_size": 2**40,
+    "vocab_size": 2**40,
+    "num_attention_heads": 0,
+    "intermediate_size": -1,
+}
 
 
 @pytest.mark.parametrize("field", HUGE)

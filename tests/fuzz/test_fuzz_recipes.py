@@ -25,9 +25,21 @@ from tests.fuzz.mutations import HOSTILE_BYTES, changed_json, damaged_bytes
 from tests.fuzz.outcomes import fuzzed, read_or_be_told, scratch_directory
 
 STORAGE = Storage()
-JOBS = [configs.BuildConfig, IngestConfig, configs.PreprocessConfig, FinetuneConfig, PredictConfig, configs.EvaluateConfig, configs.FetchConfig]
-LAUGHS = "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12))])
-MERGES = "\n".join(["a0: &a0 {k: v}", *(f"a{k}: &a{k} {{<<: [{', '.join([f'*a{k - 1}'] * 9)}]}}" for k in range(1, 12))])
+JOBS = [
+    configs.BuildConfig,
+    IngestConfig,
+    configs.PreprocessConfig,
+    FinetuneConfig,
+    PredictConfig,
+    configs.EvaluateConfig,
+    configs.FetchConfig,
+]
+LAUGHS = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12))]
+)
+MERGES = "\n".join(
+    ["a0: &a0 {k: v}", *(f"a{k}: &a{k} {{<<: [{', '.join([f'*a{k - 1}'] * 9)}]}}" for k in range(1, 12))]
+)
 # What no recipe may hold, by what the message says of it.
 HOSTILE_YAML = {
     "billion laughs": (LAUGHS, "more than 100,000 values"),
@@ -92,7 +104,9 @@ def test_a_recipe(data):
         (scratch / "recipe.yaml").write_bytes(drawn)
         config = read_or_be_told(lambda: load_config(config_class, str(scratch / "recipe.yaml"), []), "recipe.yaml")
         if config is not None:
-            read_or_be_told(lambda: use(config), "stage", "pipeline", "stages", "needs", "job", "output_dir", "recipe.yaml")
+            read_or_be_told(
+                lambda: use(config), "stage", "pipeline", "stages", "needs", "job", "output_dir", "recipe.yaml"
+            )
 
 
 KEYS = st.sampled_from(
@@ -110,9 +124,14 @@ TEXTS = st.one_of(
 def test_overrides(data):
     pairs = data.draw(st.lists(st.tuples(KEYS, TEXTS), min_size=1, max_size=3))
     overrides = [*(f"{key}={text}" for key, text in pairs), *data.draw(st.lists(TEXTS, max_size=1))]
-    needed = {IngestConfig: ["release=r", "output_dir=o"], FinetuneConfig: ["rows_dir=r", "base_model=b", "output_dir=o"]}
+    needed = {
+        IngestConfig: ["release=r", "output_dir=o"],
+        FinetuneConfig: ["rows_dir=r", "base_model=b", "output_dir=o"],
+    }
     config_class = data.draw(st.sampled_from([IngestConfig, FinetuneConfig]))
-    config = read_or_be_told(lambda: load_config(config_class, None, [*needed[config_class], *overrides]), "command line", "override")
+    config = read_or_be_told(
+        lambda: load_config(config_class, None, [*needed[config_class], *overrides]), "command line", "override"
+    )
     if config is not None:
         use(config)
 
@@ -139,7 +158,9 @@ def test_anchors_dates_and_merges_that_people_write_are_read():
 
 
 def test_a_value_of_any_size_is_shown_in_part(tmp_path):
-    (tmp_path / "recipe.yaml").write_text(f"release: [{'x' * 100_000}]\n" + "".join(f"key{k}: 1\n" for k in range(5000)))
+    (tmp_path / "recipe.yaml").write_text(
+        f"release: [{'x' * 100_000}]\n" + "".join(f"key{k}: 1\n" for k in range(5000))
+    )
     with pytest.raises(InputError, match=r"and 4,\d\d\d more") as caught:
         load_config(IngestConfig, str(tmp_path / "recipe.yaml"), [])
     assert len(str(caught.value)) < 6000

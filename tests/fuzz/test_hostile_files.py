@@ -7,11 +7,11 @@ import socket
 
 import pytest
 
+from ecellm.config import IngestConfig
 from ecellm.errors import InputError
 from ecellm.fingerprint import fingerprint_input
 from ecellm.models import read_beside
 from ecellm.recipe import load_config
-from ecellm.config import IngestConfig
 from ecellm.storage import Storage, absolute
 from tests.fuzz.outcomes import read_or_be_told
 from tests.fuzz.readers import READERS
@@ -21,11 +21,11 @@ BY_NAME = pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.n
 
 
 def _circle(path):
-    os.symlink(path.name, path)
+    path.symlink_to(path.name)
 
 
 def _endless(path):
-    os.symlink("/dev/zero", path)
+    path.symlink_to("/dev/zero")
 
 
 def _socket(path):
@@ -41,7 +41,7 @@ IN_ITS_PLACE = {
     "socket": (_socket, "a pipe, a socket or a device|does not exist"),
     "directory": (os.mkdir, "[Dd]irectory|is empty|does not exist"),
     "links in a circle": (_circle, "symbolic links|Symlink loop|does not exist"),
-    "link to nothing": (lambda path: os.symlink("nowhere", path), "does not exist"),
+    "link to nothing": (lambda path: path.symlink_to("nowhere"), "does not exist"),
 }
 
 
@@ -55,7 +55,7 @@ def test_no_file_where_one_should_be(reader, kind, tmp_path, monkeypatch):
     put(path)
     with pytest.raises(InputError, match=told) as caught:
         reader.read(tmp_path)
-    assert path.name in str(caught.value) or "nowhere" in str(caught.value)
+    assert path.name in str(caught.value) or str(caught.value).startswith(("/dev/zero", str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "directory", "links in a circle"])
@@ -75,7 +75,18 @@ def test_nor_for_a_recipe_a_fingerprint_or_what_lies_beside_a_model(kind, tmp_pa
     read_or_be_told(lambda: read_beside(str(tmp_path), "file", None, STORAGE), "file")
 
 
-NAMES = ["it's \"quoted\"", "two\nlines", "-rf", "$(touch EXECUTED)", "caf\u00e9 \U0001f600 \u202etxt", "a b;c&d|e", "%2e%2e", "back\\slash", "[set]*?", "x" * 200]
+NAMES = [
+    'it\'s "quoted"',
+    "two\nlines",
+    "-rf",
+    "$(touch EXECUTED)",
+    "caf\u00e9 \U0001f600 \u202etxt",
+    "a b;c&d|e",
+    "%2e%2e",
+    "back\\slash",
+    "[set]*?",
+    "x" * 200,
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,7 +127,9 @@ CONTENTS = {
 def test_a_file_of_another_kind_is_told(reader, content, tmp_path):
     path = reader.write(tmp_path, CONTENTS[content])
     if reader.file.startswith("amazon_google") or reader.name in {"questions", "mave", "metadata-2014"}:
-        read_or_be_told(lambda: reader.read(tmp_path), path.name, "the Amazon-Google files")  # or no rows: told elsewhere
+        read_or_be_told(
+            lambda: reader.read(tmp_path), path.name, "the Amazon-Google files"
+        )  # or no rows: told elsewhere
         return
     with pytest.raises(InputError, match=path.name):
         reader.read(tmp_path)

@@ -17,8 +17,8 @@ from ecellm.inference.complete import AnswerReader
 from ecellm.inference.engines.causal import CausalBatch, compute_beginning, longest_that_share
 from ecellm.inference.engines.sequence_to_sequence import SequenceToSequenceBatch
 from ecellm.inference.request import Answer, Failure, Request
-from ecellm.models import explained
 from ecellm.inference.sampling import draw_tokens, uniform_draw
+from ecellm.models import explained
 
 Batch = CausalBatch | SequenceToSequenceBatch
 
