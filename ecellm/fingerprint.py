@@ -31,7 +31,8 @@ def canonical_json(value: Any) -> str:
 
 def fingerprint_of(identity: Mapping[str, Any]) -> str:
     """Return the SHA-256 (64 hex digits) of a run's identity."""
-    return sha256(canonical_json(dict(identity)).encode()).hexdigest()
+    # surrogatepass: names of files may hold bytes that are no text.
+    return sha256(canonical_json(dict(identity)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def fingerprint_input(storage: Storage, path: str) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from ecellm.models import pickled, require_weights
+from ecellm.errors import InputError
+from ecellm.models import explained, pickled, require_weights
+from ecellm.visible_text import short_repr
 
 
 def gpu_has_bf16() -> bool:
@@ -45,17 +47,29 @@ def load_base(
         A causal model, or a sequence-to-sequence one if its config says so.
 
     Raises:
-        InputError: it has no safetensors.
+        InputError: it has no safetensors, its files are damaged, lack weights, or hold what is not loaded, such as code.
     """
     from transformers import AutoConfig
 
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
-    model_config = AutoConfig.from_pretrained(path, **source)
     quantized = {} if quantization is None else {"quantization_config": quantization}
-    with only_safetensors(path) as safetensors:
-        return model_class(model_config).from_pretrained(
-            path, dtype=dtype, attn_implementation=attention, **source, **quantized, **safetensors
+    with explained(path, f"model {path} cannot be loaded"), only_safetensors(path) as safetensors:
+        model_config = AutoConfig.from_pretrained(path, **source)
+        model, found = model_class(model_config).from_pretrained(
+            path,
+            dtype=dtype,
+            attn_implementation=attention,
+            output_loading_info=True,
+            **source,
+            **quantized,
+            **safetensors,
         )
+    # What the files lack would be drawn at random, with no more than a line of warning.
+    if lacking := sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"]))):
+        raise InputError(
+            f"model {path} lacks weights that its config asks for, or they have other shapes: {short_repr(lacking)}"
+        )
+    return model
 
 
 @contextmanager
@@ -81,5 +95,6 @@ def only_safetensors(name: str) -> Iterator[dict[str, bool]]:
 
 def empty_model(model_config: Any, *, trust_remote_code: bool = False) -> Any:
     """Return a base model on the meta device: it takes no memory, whatever its size."""
-    with torch.device("meta"):
+    name = model_config.name_or_path
+    with explained(name, f"model {name}: no model can be made of its config.json"), torch.device("meta"):
         return model_class(model_config).from_config(model_config, trust_remote_code=trust_remote_code)

@@ -31,6 +31,7 @@ PACKAGE_SCHEME = "package://"
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
 _COMPLETE = ".complete"
 _MAX_REASON_CHARACTERS = 500
+_MOST_LAYERS = 10_000  # even without weights each takes time and memory
 
 
 def cache_dir() -> Path:
@@ -165,7 +166,11 @@ def load_model_config(
 
     path = local_model(name, revision, storage, trust_remote_code=trust_remote_code)
     with explained(name, f"model {name}: no usable config.json"):
-        return AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+        num_layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if isinstance(num_layers, int) and num_layers > _MOST_LAYERS:
+        raise InputError(f"model {name}: its config.json asks for {num_layers:,} layers, and no model has so many")
+    return config
 
 
 @contextmanager
@@ -173,9 +178,11 @@ def explained(name: str, problem: str) -> Iterator[None]:
     """Let transformers' failure to load something of model `name` become one message: what to set, or `problem`."""
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001  of files that others made transformers raises anything
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's: the model may be right
+            raise
         # A refusal to run a model's own code is a plain ValueError, whose text names the argument.
         if "trust_remote_code" in str(error):
             raise InputError(

@@ -56,11 +56,11 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     """Set one dotted key in `values` in place: `optimizer.learning_rate=1e-4`."""
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise InputError(f"override {override!r} must look like key=value or outer.inner=value")
+        raise InputError(f"override {short_repr(override)} must look like key=value or outer.inner=value")
     try:
         value = _parse_value(text)
     except ValueError:
-        raise InputError(f"override {override!r}: the value is not valid YAML") from None
+        raise InputError(f"override {short_repr(override)}: the value is not valid YAML") from None
     *parents, last = key.split(".")
     target = values
     for parent in parents:
@@ -68,7 +68,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         if child is None:
             child = target[parent] = {}
         if not isinstance(child, dict):
-            raise InputError(f"override {override!r}: {parent!r} holds a value, not keys")
+            raise InputError(f"override {short_repr(override)}: {short_repr(parent)} holds a value, not keys")
         target = child
     target[last] = value
 
@@ -103,7 +103,7 @@ def _explain(config_class: type[BaseModel], problem: Any) -> str:
         valid = list(_model_at(config_class, location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"unknown key {dotted!r}: {hint}valid keys are {', '.join(valid)}"
+        return f"unknown key {short_repr(dotted)}: {hint}valid keys are {', '.join(valid)}"
     if problem["type"] == "missing":
         return f"missing key {dotted!r}: give it in the recipe or as {dotted}=VALUE"
     message = problem["msg"].removeprefix("Value error, ")

@@ -196,7 +196,7 @@ class Storage:
         """Do what `filesystem` does for a file that is to be read."""
         fs, name = self.filesystem(path)
         if isinstance(fs, LocalFileSystem):
-            require_ordinary_file(name)
+            require_ordinary_file(name, path)
         return fs, name
 
     def open_read(self, path: str) -> IO[bytes]:

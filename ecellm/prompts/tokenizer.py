@@ -6,6 +6,7 @@ from typing import Any
 
 from ecellm.errors import InputError
 from ecellm.models import explained, load_model_config, local_model
+from ecellm.prompts.template_check import check_chat_template
 from ecellm.prompts.tokenization import PromptTokenizer
 from ecellm.storage import Storage
 
@@ -41,10 +42,13 @@ def load_prompt_tokenizer(
     """Return the prompt tokenizer of a model, causal or sequence-to-sequence as its config says.
 
     Raises:
-        InputError: there is no such model, its tokenizer has no end token, or it brings code that is not trusted.
+        InputError: there is no such model, its tokenizer has no end token or a chat template that cannot be used, or
+            it brings code that is not trusted.
     """
     config = load_model_config(name, revision, storage, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(name, revision, storage, trust_remote_code=trust_remote_code)
+    if prompt_format == "chat_template" and getattr(tokenizer, "chat_template", None):
+        check_chat_template(name, tokenizer)
     return PromptTokenizer(
         tokenizer, prompt_format, max_length, max_answer_tokens, is_encoder_decoder=bool(config.is_encoder_decoder)
     )

@@ -54,8 +54,8 @@ def read(storage: Storage, raw_dir: str) -> AmazonGoogle:
         unknown = mapping.loc[~mapping[column].isin(table["id"]), column]
         if len(unknown):
             raise InputError(
-                f"{files(raw_dir)[-1]}: mapping row {unknown.index[0]}: {column} {short_repr(unknown.iloc[0])} is not in "
-                f"{name}"
+                f"{files(raw_dir)[-1]}: mapping row {unknown.index[0]}: {column} {short_repr(unknown.iloc[0])} "
+                f"is not in {name}"
             )
     return AmazonGoogle(amazon, google, mapping)
 

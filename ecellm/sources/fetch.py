@@ -186,8 +186,8 @@ def _standing(storage: Storage, raw_dir: str, entry: Entry, target: Entry | Memb
         return Standing.FOREIGN
     if target.sha256 is not None and target.sha256 != content["sha256"]:
         raise InputError(
-            f"{path} was fetched with sha256 {short_repr(content['sha256'])}, but the list of addresses now says {target.sha256}: "
-            "remove the file to fetch it again"
+            f"{path} was fetched with sha256 {short_repr(content['sha256'])}, but the list of addresses now says "
+            f"{target.sha256}: remove the file to fetch it again"
         )
     return Standing.THERE
 
@@ -243,7 +243,7 @@ def _ask_upstream(files: Sequence[File], patience: Patience) -> tuple[dict[str, 
 
 def _begun(storage: Storage, path: str) -> dict[str, Any] | None:
     """Return what is noted of a file that was begun; None where nothing is, or nothing that can be gone on from."""
-    noted = storage.read_json(path) if storage.exists(path) else None
+    noted: Any = storage.read_json(path) if storage.exists(path) else None
     try:
         upstream = Upstream(**noted["upstream"])
         is_usable = upstream.length is None or isinstance(upstream.length, int)

@@ -7,6 +7,7 @@ must be what was written.
 
 import codecs
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any
@@ -15,7 +16,7 @@ from ecellm.errors import InputError
 
 _READ_BYTES = 1 << 20
 _MAX_ELEMENT_CHARACTERS = 64 << 20
-_SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")  # a gigabyte of blanks, character by character, would take minutes
 # An error this close to the end of the window may be one of text that is not there yet.
 _NEAR_END = 16
 
@@ -42,8 +43,7 @@ class _Window:
     def skip_space(self) -> str:
         """Move to the next character that is no white space and return it; "" at the end of the stream."""
         while True:
-            while self.start < len(self.text) and self.text[self.start] in _SPACE:
-                self.start += 1
+            self.start = _SPACE.match(self.text, self.start).end()  # type: ignore[union-attr]  # it matches always
             if self.start < len(self.text):
                 return self.text[self.start]
             if self.at_end:

@@ -1,12 +1,12 @@
 """Parquet tables that others made, drawn by hypothesis: a valid table with other columns, types and values."""
 
-import datetime
+import datetime as dt
 import decimal
 
 import pyarrow as pa
 from hypothesis import strategies as st
 
-_TIME = datetime.datetime(2024, 1, 31, 12, tzinfo=datetime.UTC)
+_TIME = dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)
 
 
 def _invalid_text(num_rows):
@@ -16,7 +16,7 @@ def _invalid_text(num_rows):
 
 # Columns of as many rows as asked for, of types and values that the contract does not have in this place.
 FOREIGN_COLUMNS = {
-    "nulls": lambda n: pa.nulls(n),
+    "nulls": pa.nulls,
     "null texts": lambda n: pa.nulls(n, pa.string()),
     "one null": lambda n: pa.array([None, *["x"] * (n - 1)]),
     "numbers": lambda n: pa.array(range(n), pa.int64()),
@@ -39,10 +39,10 @@ FOREIGN_COLUMNS = {
     "bytes": lambda n: pa.array([b"\xff"] * n),
     "dictionary": lambda n: pa.array(["a"] * n).dictionary_encode(),
     "dictionary of numbers": lambda n: pa.array([7] * n).dictionary_encode(),
-    "dates": lambda n: pa.array([datetime.date(2024, 1, 31)] * n),
+    "dates": lambda n: pa.array([dt.date(2024, 1, 31)] * n),
     "times": lambda n: pa.array([_TIME] * n),
     "times that Python has not": lambda n: pa.array([2**62] * n, pa.timestamp("us")),
-    "durations": lambda n: pa.array([datetime.timedelta(1)] * n),
+    "durations": lambda n: pa.array([dt.timedelta(1)] * n),
     "lists": lambda n: pa.array([[1, None]] * n),
     "empty lists": lambda n: pa.array([[]] * n, pa.list_(pa.int32())),
     "huge ids": lambda n: pa.array([[2**40]] * n),

@@ -5,6 +5,7 @@ A reader is what a job's step does with a file, up to the rows that it hands on:
 
 import gzip
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ def _google(scratch):
     for file in GOOGLE:
         target = scratch / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
+        if not os.path.lexists(target):
             target.write_bytes((raw_world() / file).read_bytes())
     matching._look(STORAGE, str(scratch), ())
     return len(amazon_google.read(STORAGE, str(scratch)).mapping)
@@ -194,7 +195,7 @@ READERS = [
     Reader("qpr-labels", "labels.json", lambda: [qpr_labels()], lambda own: read_qpr_labels(STORAGE, str(own / "labels.json")), is_json=True),
     Reader("catalogue", "instructions.json", _catalogue, lambda own: read_catalogue(STORAGE, str(own / "instructions.json")), is_json=True),
     Reader("reviews", REVIEWS, _some_lines(REVIEWS), _step(
-        REVIEWS, lambda storage, raw, names: reviews._look(storage, raw, names),
+        REVIEWS, reviews._look,
         lambda context, file: reviews.stage_reviews(context, category=CATEGORY, file=file, number=4)),
         is_json=True, has_lines=True),
     Reader("metadata", META, _some_lines(META), _step(

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from ecellm.config import EvaluateConfig, OwnDataDefaults, StorageConfig
 from ecellm.dataset import segments
+from ecellm.dataset.builders import shopping
+from ecellm.dataset.builders.flow import Context
 from ecellm.dataset.split_release import split_release
 from ecellm.evaluation.report.runs import training_log
 from ecellm.inference.asking import ASKED_COLUMNS, SAMPLE_KEYS
@@ -18,12 +20,13 @@ from ecellm.inference.journal import Journal
 from ecellm.loss_curve import loss_curve
 from ecellm.prompts import preprocess
 from ecellm.schema import PREDICTIONS, SAMPLES, TRAINING_INDEX, TRAINING_ROWS
+from ecellm.sources import shopping_queries
 from ecellm.storage import Storage
 from ecellm.training.rows import RowReader
 from tests.evaluation.made_up_runs import evaluate_here, make_samples, write_training_log
 from tests.fuzz.foreign_tables import foreign_tables
 from tests.fuzz.outcomes import fuzzed, read_or_be_told, scratch_directory
-from tests.fuzz.readers import quarantined, release_rows
+from tests.fuzz.readers import quarantined, raw_world, release_rows
 
 STORAGE = Storage()
 PLACE = "setting=IND_Diverse_Instruction"
@@ -125,6 +128,35 @@ def test_own_data_given_to_ingest(data):
         result = read_or_be_told(lambda: split_release(path, str(scratch / "out"), *arguments), path)
         if result:
             assert quarantined(scratch / "out") == result["num_bad_rows"]
+
+
+def shop(scratch):
+    """Do all that build does with the two files of Shopping Queries, up to ranked examples."""
+    shopping._look(STORAGE, str(scratch), ())
+    context = Context(StorageConfig().model_dump(), str(scratch), str(scratch / "out"), 1)
+    for step in shopping._stage_steps(
+        STORAGE, {kind: file(str(scratch)) for kind, file in SHOPPING.items()}, 1 << 20, 2
+    ):
+        step.function(context, **step.arguments)
+    tasks = [shopping.MPC.name, shopping.PSI.name, shopping.QPR.name]
+    rows = sum(shopping.join_judgements(context, tasks=tasks, bucket=k, number=2)["rows"] for k in range(2))
+    for bucket in range(2):
+        shopping.rank_products(context, bucket=bucket, number=2)
+    return rows
+
+
+SHOPPING = {"judgements": shopping_queries.examples_file, "products": shopping_queries.products_file}
+
+
+@fuzzed()
+@given(data=st.data())
+def test_shopping_queries_given_to_build(data):
+    changed = data.draw(st.sampled_from([*SHOPPING]))
+    with scratch_directory() as scratch:
+        for kind, file in SHOPPING.items():
+            table = pq.ParquetFile(file(str(raw_world()))).read()
+            write(file(str(scratch)), data.draw(foreign_tables([table])) if kind == changed else table)
+        read_or_be_told(lambda: shop(scratch), "shopping_queries_dataset_")
 
 
 def training_rows(num_rows=8):

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ecellm.contract import conform
 from ecellm.dataset.builders.exchange import ExchangeWriter, buckets_of_keys, read_bucket
 from ecellm.dataset.builders.flow import Context, Flow, Result, Step
 from ecellm.dataset.builders.plan import Builder, Built, Plan
@@ -46,6 +47,7 @@ _JUDGEMENTS = pa.schema(
     ]
 )  # fmt: skip
 _PRODUCTS = pa.schema([("product_id", pa.string()), ("product_title", pa.string())])
+_IDS = ("product_id", "query_id", "example_id")
 _CANDIDATES = pa.schema(
     [
         ("query", pa.string()), ("query_id", pa.int64()), ("label", pa.string()), ("title", pa.string()),
@@ -60,7 +62,7 @@ def stage_rows(context: Context, *, kind: str, file: str, row_groups: Sequence[i
     writer_name = f"{row_groups[0]:06d}"
     with ExchangeWriter(context.storage, context.staging("shopping", kind), writer_name, schema, number) as writer:
         for rows in iter_us_rows(context.storage, file, columns, row_groups):
-            table = rows.select(schema.names).cast(schema)
+            table = conform(rows.select(schema.names), schema, file, _IDS)
             writer.add(table, buckets_of_keys(table["product_id"], number))
     return {"rows": writer.num_rows}
 

@@ -41,7 +41,6 @@ def describe_evaluation(storage: Storage, samples_dir: str, output_dir: str) -> 
         "seed": config.get("seed"),
         "ecellm": package_version("ecellm"),
     }
-    facts = {
-        name: short_text(str(value), _MOST_SHOWN) for name, value in known.items() if value is not None and value != ""
-    }
+    told = {name: short_text(str(value), _MOST_SHOWN) for name, value in known.items() if value is not None}
+    facts = {name: text for name, text in told.items() if text}
     return About({"samples": short_names([samples_dir])[0], **facts}, samples_dir, config.get("num_resamples"))

@@ -20,7 +20,7 @@ from ecellm.config import PredictConfig
 from ecellm.config.predict import OpenAISettings
 from ecellm.errors import InputError
 from ecellm.inference.complete import completed
-from ecellm.inference.engines.reply_limits import bounded_client
+from ecellm.inference.engines.reply_limits import ReplyError, bounded_client
 from ecellm.inference.request import Answer, Failure, Request
 from ecellm.redaction import redacted_text
 
@@ -176,8 +176,8 @@ class OpenAIEngine:
         api = client.completions if self._settings.api == "completions" else client.chat.completions
         try:
             reply = await api.create(**arguments)
-        # ValueError: a prompt that is no valid Unicode, or a reply that is no valid JSON.
-        except (openai.OpenAIError, ValueError) as error:
+        # ValueError: a prompt that is no valid Unicode, or a reply that is no valid JSON; RecursionError: a deep reply.
+        except (openai.OpenAIError, ReplyError, ValueError, RecursionError) as error:
             caught = error
         else:
             return self._read(reply, request)
@@ -206,7 +206,7 @@ class OpenAIEngine:
         if isinstance(reply, str):
             raise InputError(f"{self._settings.base_url} answers with a page, not with JSON: check openai.base_url")
         choices = getattr(reply, "choices", None)
-        if not isinstance(choices, Sequence) or not choices:
+        if not isinstance(choices, list | tuple) or not choices:
             return Failure(self._one_line(f"no choices in the reply: {getattr(reply, 'error', None) or 'empty'}"))
         choice = choices[0]
         finish_reason = str(getattr(choice, "finish_reason", None))

@@ -18,6 +18,7 @@ from ecellm.inference.engines.causal import CausalBatch, compute_beginning, long
 from ecellm.inference.engines.sequence_to_sequence import SequenceToSequenceBatch
 from ecellm.inference.request import Answer, Failure, Request
 from ecellm.inference.sampling import draw_tokens, uniform_draw
+from ecellm.models import explained
 
 Batch = CausalBatch | SequenceToSequenceBatch
 
@@ -56,11 +57,14 @@ def _with_adapters(model: Any, adapters: Mapping[str, str]) -> Any:
     from peft import PeftModel
 
     directories = list(adapters.values())
-    model = PeftModel.from_pretrained(model, directories[0], adapter_name=_adapter_name(0))
-    if len(directories) == 1:
-        return model.merge_and_unload()
-    for number, directory in enumerate(directories[1:], 1):
-        model.load_adapter(directory, adapter_name=_adapter_name(number))
+    for number, directory in enumerate(directories):
+        with explained(directory, f"adapter {directory} cannot be loaded"):
+            if number == 0:
+                model = PeftModel.from_pretrained(model, directory, adapter_name=_adapter_name(0))
+            else:
+                model.load_adapter(directory, adapter_name=_adapter_name(number))
+            if len(directories) == 1:
+                model = model.merge_and_unload()
     return model
 
 
