@@ -14,7 +14,7 @@ from typing import Any
 import ray
 
 from ecellm.errors import DamagedFileError, InputError
-from ecellm.fingerprint import MANIFEST_NAME
+from ecellm.fingerprint import MANIFEST_NAME, read_sections
 from ecellm.storage import Storage, is_stored, join
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,16 @@ def listed_files(storage: Storage, path: str) -> tuple[str, list[Listed]]:
             below = [file | {"path": join(root, file["name"])} for file in files if file["name"].startswith(prefix)]
             return manifest, below
     return "", []
+
+
+def _files_of(content: Mapping[str, Any], manifest: str) -> Sequence[Listed]:
+    files = content.get("files", [])
+    kinds = {"name": str, "size": int, "sha256": str}
+    if not isinstance(files, list) or not all(
+        isinstance(file, dict) and all(isinstance(file.get(key), kind) for key, kind in kinds.items()) for file in files
+    ):
+        raise InputError(f"{manifest} is damaged: files is no list of names, sizes and sha256")
+    return files
 
 
 def check_sizes(storage: Storage, name: str, path: str) -> None:

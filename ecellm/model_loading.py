@@ -47,7 +47,7 @@ def load_base(
         A causal model, or a sequence-to-sequence one if its config says so.
 
     Raises:
-        InputError: it has no safetensors, its files are damaged, lack weights, or hold what is not loaded, such as code.
+        InputError: its files are damaged, lack weights or safetensors, or hold what is not loaded, such as code.
     """
     from transformers import AutoConfig
 
