@@ -45,7 +45,7 @@ def listed_files(storage: Storage, path: str) -> tuple[str, list[Listed]]:
     for root, prefix in ((path, ""), (parent, f"{name}/")):
         manifest = join(root, MANIFEST_NAME)
         if root and storage.exists(manifest):
-            files = storage.read_json(manifest).get("files")
+            files = _files_of(read_sections(storage, manifest), manifest)
             if files is None:
                 break
             below = [file | {"path": join(root, file["name"])} for file in files if file["name"].startswith(prefix)]
@@ -53,14 +53,16 @@ def listed_files(storage: Storage, path: str) -> tuple[str, list[Listed]]:
     return "", []
 
 
-def _files_of(content: Mapping[str, Any], manifest: str) -> Sequence[Listed]:
-    files = content.get("files", [])
+def _files_of(content: Mapping[str, Any], manifest: str) -> list[dict[str, Any]] | None:
+    """Return what a manifest, perhaps a foreign one, lists; None if it lists nothing."""
+    files = content.get("files")
     kinds = {"name": str, "size": int, "sha256": str}
-    if not isinstance(files, list) or not all(
-        isinstance(file, dict) and all(isinstance(file.get(key), kind) for key, kind in kinds.items()) for file in files
+    if files is None or (
+        isinstance(files, list)
+        and all(isinstance(own, dict) and all(isinstance(own.get(key), kinds[key]) for key in kinds) for own in files)
     ):
-        raise InputError(f"{manifest} is damaged: files is no list of names, sizes and sha256")
-    return files
+        return files
+    raise InputError(f"{manifest} is damaged: files is no list of names, sizes and sha256")
 
 
 def check_sizes(storage: Storage, name: str, path: str) -> None:
