@@ -48,7 +48,9 @@ def listed_files(storage: Storage, path: str) -> tuple[str, list[Listed]]:
             files = _files_of(read_sections(storage, manifest), manifest)
             if files is None:
                 break
-            below = [file | {"path": join(root, file["name"])} for file in files if file["name"].startswith(prefix)]
+            below: list[Listed] = [
+                file | {"path": join(root, file["name"])} for file in files if file["name"].startswith(prefix)
+            ]
             return manifest, below
     return "", []
 
