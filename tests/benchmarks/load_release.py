@@ -6,6 +6,7 @@ average as there (529 MB, 265,000 rows).
 """
 
 import json
+import random
 import re
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def _templates() -> list[dict[str, Any]]:
         path = Path(scratch) / "dataset.json"
         write_release(path, sizes=_SIZES)
         rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    random.Random(1).shuffle(rows)  # so that any number of rows has all tasks in proportion
     return rows
 
 

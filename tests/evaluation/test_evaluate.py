@@ -110,6 +110,7 @@ def test_runs_are_compared_with_the_first_in_both_flavours(config, carry_out):
         assert row["p_value"] <= row["p_adjusted"] < 0.05
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_the_check_says_what_will_be_scored(config, carry_out):
     lines = evaluate.STAGE.check(config, Storage())
     assert (
