@@ -8,7 +8,7 @@ _HIDDEN = "[redacted]"
 _SECRET_WORDS = ("password", "secret", "token", "api_key", "access_key", "credential")
 # Field names that hold a secret word and no secret.
 _NOT_SECRET = ("max_answer_tokens", "tokens")
-_LOGIN = re.compile(r"(\w+://)[^/\s]*@")
+_LOGIN = re.compile(r"(\b\w++://)[^/\s]*@")  # no second look at any letter: a word may be a megabyte long
 _SIGNED_QUERY = re.compile(r"([?&][\w-]*(?:signature|credential|token|key|secret)[\w-]*=)[^&\s]+", re.IGNORECASE)
 
 
