@@ -19,6 +19,7 @@ MOST_MIB_OF = {
 }
 QUICK = ("release of 1 GiB of zeros", "release 100,000 levels deep", "labels of 1 GiB", "recipe of billions of laughs")
 IS_READ = (
+    "metadata with a line of many lists",
     "reviews with a line of many texts",
     "old metadata with a deep literal",
     "old metadata with a wide literal",
