@@ -17,7 +17,7 @@ _SECRET_WORDS = ("password", "secret", "token", "api_key", "access_key", "creden
 _NOT_SECRET = ("max_answer_tokens", "tokens")
 _SECRET_VARIABLE = re.compile(r"(?:^|_)(?:PASSWORD|SECRET|TOKEN|API_?KEY|ACCESS_KEY)$", re.IGNORECASE)
 _SHORTEST_SECRET = 8  # a shorter value may be an ordinary word
-_LOGIN = re.compile(r"(\w+://)[^/\s]*@")
+_LOGIN = re.compile(r"(\b\w++://)[^/\s]*@")  # no second look at any letter: a word may be a megabyte long
 _SIGNED_QUERY = re.compile(r"([?&][\w-]*(?:signature|credential|token|key|secret)[\w-]*=)[^&\s]+", re.IGNORECASE)
 
 

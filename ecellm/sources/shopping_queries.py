@@ -41,6 +41,8 @@ def num_row_groups(storage: Storage, path: str, columns: Sequence[str]) -> int:
         if missing:
             raise InputError(f"{path} has no column {', '.join(missing)}; it has {', '.join(schema.names)}")
         for name in columns:
+            if schema.names.count(name) > 1:
+                raise InputError(f"{path} has the column {name} twice")
             wanted, is_wanted = ("whole numbers", _is_number) if name in _NUMBERS else ("text", _is_text)
             if not is_wanted(schema.field(name).type):
                 raise InputError(f"{path}: column {name} is {schema.field(name).type}, but must be {wanted}")

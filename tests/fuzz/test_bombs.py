@@ -19,6 +19,7 @@ MOST_MIB_OF = {
 }
 QUICK = ("release of 1 GiB of zeros", "release 100,000 levels deep", "labels of 1 GiB", "recipe of billions of laughs")
 IS_READ = (
+    "metadata with a line of many lists",
     "reviews with a line of many texts",
     "old metadata with a deep literal",
     "old metadata with a wide literal",
@@ -35,4 +36,5 @@ def test_a_bomb_takes_bounded_memory_and_is_told(name):
     if name in IS_READ:
         assert found["told"].startswith("read: "), found
     else:
-        assert found["told"].startswith(f"told: {found['name']}/"), found
+        assert found["told"].startswith("told: "), found
+        assert found["name"] in found["told"], found

@@ -23,9 +23,11 @@ from ecellm.inference.journal import Journal
 from ecellm.manifest import read_manifest, read_record, refuse_if_held, refuse_if_occupied
 from ecellm.prompts.record import RECORD_NAME, record_of
 from ecellm.prompts.record import read_record as read_prompt_record
+from ecellm.redaction import redacted_text
 from ecellm.schema import SAMPLES
+from ecellm.sources import shopping_queries
 from ecellm.storage import Storage
-from tests.fuzz.readers import quarantined, release_rows
+from tests.fuzz.readers import quarantined, raw_world, release_rows
 from tests.fuzz.test_fuzz_tables import read_training_rows, sample_tables, training_index, training_rows, write
 
 STORAGE = Storage()
@@ -248,3 +250,21 @@ def test_the_last_line_is_one_short_line_whatever_the_message_quotes(message, ca
     assert last.startswith("ecellm: exit=2 reason=")
     assert len(last) < 9000
     assert last.isprintable()
+
+
+def test_the_name_of_a_foreign_file_may_be_no_text(tmp_path):
+    (tmp_path / "caf\udce9.parquet").write_bytes(b"PAR1")
+    assert len(fingerprint_input(STORAGE, str(tmp_path))) == 64
+
+
+def test_a_column_of_shopping_queries_twice_is_told(tmp_path):
+    path = shopping_queries.examples_file(str(tmp_path))
+    table = pq.ParquetFile(shopping_queries.examples_file(str(raw_world()))).read()
+    write(path, table.append_column("query", table["query"]))
+    with pytest.raises(InputError, match="has the column query twice"):
+        shopping_queries.num_row_groups(STORAGE, path, shopping_queries.EXAMPLE_COLUMNS)
+
+
+def test_an_error_message_of_a_megabyte_is_searched_for_logins_at_once():
+    login = "me:it" + "@"
+    assert redacted_text("x" * 10**6 + f" s3://{login}host") == "x" * 10**6 + " s3://[redacted]@host"
