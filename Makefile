@@ -7,10 +7,12 @@ DEMO_OUTPUT ?= demo-output
 # vLLM pins much of what it stands on: an environment of its own, for machines without a GPU, and what predict needs.
 VLLM_VENV ?= .venv-vllm
 VLLM_SHARED := torch|transformers|ray|pyarrow|pandas|peft|s3fs|fsspec|scikit-learn|msgspec|datasketch|tensorboardX|pytest|pytest-timeout
+# The audit's tool pins nothing of ours.
+AUDIT_VENV ?= .venv-audit
 # Tools of the environment come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-slow test-gpu test-vllm benchmark benchmark-tuning benchmark-answering lint format install clean
+.PHONY: help demo test test-slow test-gpu test-vllm audit benchmark benchmark-tuning benchmark-answering lint format install clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +61,17 @@ test-gpu: $(VENV)/.dev  ## the tests that need a GPU
 
 test-vllm: $(VLLM_VENV)/.run  ## the tests that need vLLM, in an environment of its own
 	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
+
+$(AUDIT_VENV)/.run:
+	$(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
+
+audit: $(AUDIT_VENV)/.run  ## known vulnerabilities of the pinned versions, asked of PyPI (cluster/audit_ignored.txt)
+	@# --strict: a package that PyPI does not know of is not one without vulnerabilities.
+	$(AUDIT_VENV)/bin/pip-audit --strict --no-deps --disable-pip \
+		-r cluster/constraints.txt -r cluster/requirements-cloud.txt \
+		$$(sed -E 's/ *#.*//; /^$$/d; s/^/--ignore-vuln /' cluster/audit_ignored.txt)
 
 benchmark: $(VENV)/.dev  ## measure time and memory (tests/benchmarks)
 	$(BIN)/python -m tests.benchmarks.ingest_memory

@@ -9,7 +9,6 @@ Exit codes: 0 done; 2 bad config or input; 3 another run holds the output; 1 any
 import argparse
 import logging
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
@@ -21,7 +20,7 @@ from ecellm.errors import InputError, OutputHeldError, find_cause
 from ecellm.presets import preset_of
 from ecellm.ray_session import connected
 from ecellm.recipe import load_config
-from ecellm.redaction import redacted, redacted_text
+from ecellm.redaction import RedactingFormatter, redacted, redacted_text, redacted_traceback
 from ecellm.stage import Plan, Stage, carry_out, check_plan, plan
 
 logger = logging.getLogger(__name__)
@@ -76,9 +75,9 @@ def run_guarded(body: Callable[[], str | tuple[int, str]]) -> int:
         body: the work; returns the reason of the last line, after another exit code than 0 where it knows one. What
             it raises decides the exit code.
     """
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout
-    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("botocore", "aiobotocore", "s3fs", "fsspec", "ray.data", "ray.train", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
@@ -122,7 +121,7 @@ def _explain(error: BaseException) -> int:
         if not error.code:  # --help
             raise error
         return _last_line(EXIT_OTHER, "stopped by a signal; the same command goes on where it stopped")
-    traceback.print_exception(error)
+    sys.stderr.write(redacted_traceback(error))
     return _last_line(EXIT_OTHER, f"{type(error).__name__}: {' '.join(str(error).split()[-30:])}")
 
 
@@ -141,7 +140,7 @@ def print_plan(planned: Plan[Any]) -> None:
         sys.stdout.write(f"preset: {preset.name}\n")
     for name, path in planned.stage.inputs(planned.config).items():
         sys.stdout.write(f"input {name}: {redacted_text(path)} (fingerprint {planned.identity['inputs'][name][:19]})\n")
-    sys.stdout.write(f"output: {planned.output_dir}: {planned.state}\n")
+    sys.stdout.write(f"output: {redacted_text(planned.output_dir)}: {planned.state}\n")
     sys.stdout.write(f"fingerprint: {planned.fingerprint}\n")
 
 

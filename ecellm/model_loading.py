@@ -1,8 +1,13 @@
 """Loading transformers models, causal or sequence-to-sequence as their configs say."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from ecellm.models import pickled, require_weights
 
 
 def gpu_has_bf16() -> bool:
@@ -38,15 +43,40 @@ def load_base(
 
     Returns:
         A causal model, or a sequence-to-sequence one if its config says so.
+
+    Raises:
+        InputError: it has no safetensors.
     """
     from transformers import AutoConfig
 
     source = {"revision": revision, "trust_remote_code": trust_remote_code}
     model_config = AutoConfig.from_pretrained(path, **source)
     quantized = {} if quantization is None else {"quantization_config": quantization}
-    return model_class(model_config).from_pretrained(
-        path, dtype=dtype, attn_implementation=attention, **source, **quantized
-    )
+    with only_safetensors(path) as safetensors:
+        return model_class(model_config).from_pretrained(
+            path, dtype=dtype, attn_implementation=attention, **source, **quantized, **safetensors
+        )
+
+
+@contextmanager
+def only_safetensors(name: str) -> Iterator[dict[str, bool]]:
+    """Give the arguments with which `from_pretrained` takes no pickled weights, and explain its refusal.
+
+    Args:
+        name: local directory or hub name of the model.
+
+    Raises:
+        InputError: the model has no safetensors.
+    """
+    # Else transformers has a service convert a hub's pickled weights, and loads what that proposes.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    require_weights(name)
+    try:
+        yield {"use_safetensors": True}
+    except OSError as error:
+        if "file named model.safetensors" in str(error):  # only its text tells
+            raise pickled(name) from None
+        raise
 
 
 def empty_model(model_config: Any, *, trust_remote_code: bool = False) -> Any:

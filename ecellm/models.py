@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 PACKAGE_SCHEME = "package://"
+# Formats that hold pickled Python, which runs on whoever loads them.
+PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt"})
 _COMPLETE = ".complete"
 
 
@@ -96,14 +98,22 @@ def read_beside(name: str, file: str, revision: str | None, storage: Storage) ->
 
 
 def require_weights(path: str) -> None:
-    """Raise `InputError` if a local model or adapter directory holds no weights; a hub name is not looked at."""
+    """Raise `InputError` if a local model or adapter directory holds no safetensors; a hub name is not looked at."""
     directory = Path(path)
-    if directory.is_dir() and not _has_weights(directory):
-        raise InputError(f"model {path} has no weights: no *.safetensors and no *.bin in it")
+    wanted = "adapter_model.safetensors" if (directory / "adapter_config.json").is_file() else "*.safetensors"
+    if not directory.is_dir() or any(directory.glob(wanted)):
+        return
+    if any(file.suffix in PICKLES for file in directory.iterdir()):
+        raise pickled(path, wanted)
+    raise InputError(f"model {path} has no weights: no {wanted} in it")
 
 
-def _has_weights(directory: Path) -> bool:
-    return any(file.suffix in {".safetensors", ".bin"} for file in directory.iterdir())
+def pickled(name: str, wanted: str = "*.safetensors") -> InputError:
+    """Return the refusal of a model whose weights are pickled."""
+    return InputError(
+        f"model {name} has no {wanted}. Its weights are pickled Python (*.bin, *.pt, *.ckpt), which may run any code "
+        "when it is loaded: take a revision with safetensors, or convert them where you trust them"
+    )
 
 
 def model_fingerprint(name: str, revision: str | None, storage: Storage) -> str:

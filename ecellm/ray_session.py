@@ -2,9 +2,13 @@
 
 import logging
 import os
+import secrets
 import socket
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
 
@@ -14,9 +18,8 @@ from ecellm.errors import InputError
 logger = logging.getLogger(__name__)
 _PROBE_SECONDS = 10
 _LEAST_LOCAL_CPUS = 4  # a training run holds its workers and still needs CPUs for the tasks around it
+_TOKEN_BYTES = 32
 _LOCAL_ENVIRONMENT = {
-    # A Ray of this process alone needs no tokens; unasked, Ray would write one to the home directory.
-    "RAY_AUTH_MODE": "disabled",
     # The jobs' own lines say what users ask; libraries' bars and warnings from every worker would bury them.
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -24,6 +27,9 @@ _LOCAL_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONWARNINGS": "ignore::FutureWarning,ignore::DeprecationWarning",
 }
+_LOOPBACK_NAME = "lo0" if sys.platform == "darwin" else "lo"
+# Where PyTorch's workers listen for each other: unasked, on the address that the host's name stands for.
+_LOOPBACK_INTERFACE = {"GLOO_SOCKET_IFNAME": _LOOPBACK_NAME, "NCCL_SOCKET_IFNAME": _LOOPBACK_NAME}
 
 
 @contextmanager
@@ -81,12 +87,57 @@ def _probe(address: str) -> None:
 def _start_local(config: RayConfig) -> None:
     for name, value in _LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # the raylet, and through it every worker, inherits it
+    _keep_to_this_machine()
     num_cpus = config.num_cpus or max(_LEAST_LOCAL_CPUS, os.cpu_count() or 1)
     ray.init(
         num_cpus=num_cpus,
         include_dashboard=False,
         log_to_driver=True,
         logging_level=logging.WARNING,
+        _temp_dir=str(_private_directory() / "ray"),
         runtime_env={"worker_process_setup_hook": quiet_worker},
     )
     logger.info("local Ray started with %d logical CPUs", num_cpus)
+
+
+def _keep_to_this_machine() -> None:
+    """Let the local Ray, and what trains in it, listen on the loopback address alone, and ask for a token there.
+
+    Whoever reaches one of Ray's ports can run code as this user. On Linux Ray listens on all interfaces unless it takes
+    the machine for one that cannot be part of a cluster, as it does by itself on macOS and Windows.
+    """
+    from ray._private import ray_constants
+    from ray._private.authentication import authentication_token_setup
+
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes that it starts
+    ray_constants.ENABLE_RAY_CLUSTER = False  # for this one, which has read the variable
+    for name, value in _LOOPBACK_INTERFACE.items():
+        os.environ.setdefault(name, value)
+    # Ray asks for a token unless RAY_AUTH_MODE says otherwise, warns that it does, and would write one that all may
+    # read to the home directory. This one is known to this run's processes alone.
+    if not os.environ.get("RAY_AUTH_TOKEN"):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(_TOKEN_BYTES)
+    logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
+
+
+def _private_directory() -> Path:
+    """Return a directory that no other user enters, for Ray's logs and sockets: Ray opens its own to all.
+
+    Raises:
+        InputError: somebody else has made it.
+    """
+    from ray._common.utils import get_default_system_temp_dir
+
+    path = Path(get_default_system_temp_dir()) / f"ecellm-{os.getuid()}"
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
+        raise InputError(f"{path} is not a directory of yours alone: remove it, or let TMPDIR name another place")
+    return path
+
+
+def keeps_to_this_machine() -> bool:
+    """Tell whether the Ray that this process started listens on the loopback address alone: it has no other nodes."""
+    from ray._private import ray_constants
+
+    return not ray_constants.ENABLE_RAY_CLUSTER

@@ -1,6 +1,13 @@
-"""Keeps secrets out of logs, manifests and errors: values under keys that name a secret, and credentials in URLs."""
+"""Keeps secrets out of logs, manifests and errors.
 
+What is hidden: values under keys that name a secret, credentials in URLs, and, wherever they stand, the values of
+environment variables that name a secret: libraries repeat in their errors what they were given.
+"""
+
+import logging
+import os
 import re
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,12 +15,16 @@ _HIDDEN = "[redacted]"
 _SECRET_WORDS = ("password", "secret", "token", "api_key", "access_key", "credential")
 # Field names that hold a secret word and no secret.
 _NOT_SECRET = ("max_answer_tokens", "tokens")
+_SECRET_VARIABLE = re.compile(r"(?:^|_)(?:PASSWORD|SECRET|TOKEN|API_?KEY|ACCESS_KEY)$", re.IGNORECASE)
+_SHORTEST_SECRET = 8  # a shorter value may be an ordinary word
 _LOGIN = re.compile(r"(\w+://)[^/\s]*@")
 _SIGNED_QUERY = re.compile(r"([?&][\w-]*(?:signature|credential|token|key|secret)[\w-]*=)[^&\s]+", re.IGNORECASE)
 
 
 def redacted_text(text: str) -> str:
-    """Return `text` without logins (what stands before `@` in a URL) and without signatures in URLs' queries."""
+    """Return `text` without known secrets, logins (what stands before `@` in a URL) and signatures in URLs."""
+    for secret in _known_secrets():
+        text = text.replace(secret, _HIDDEN)
     return _SIGNED_QUERY.sub(rf"\1{_HIDDEN}", _LOGIN.sub(rf"\1{_HIDDEN}@", text))
 
 
@@ -35,6 +46,25 @@ def redacted_arguments(arguments: list[str]) -> list[str]:
         key, separator, value = argument.partition("=")
         result.append(f"{key}={redacted(value, key)}" if separator else redacted_text(argument))
     return result
+
+
+def redacted_traceback(error: BaseException) -> str:
+    """Return the traceback of `error`, with its causes, redacted."""
+    return redacted_text("".join(traceback.format_exception(error)))
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats log records as usual, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's text."""
+        return redacted_text(super().format(record))
+
+
+def _known_secrets() -> list[str]:
+    """Return the values of this process's environment that are secret, longest first: one may hold another."""
+    values = {value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)}
+    return sorted((value for value in values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _is_secret(key: str) -> bool:

@@ -271,11 +271,17 @@ class Storage:
                 fs.rm(name, recursive=True)
 
     def download_dir(self, directory: str, target: Path) -> None:
-        """Copy all files below `directory` to the local directory `target`."""
+        """Copy all files below `directory` to the local directory `target`.
+
+        Raises:
+            InputError: an object's key would lead out of `target`: unlike a file's name, it may be any text.
+        """
         fs, root = self.filesystem(directory)
         for path in self.list_files(directory):
             name = self.filesystem(path)[1]
             local = target / name.removeprefix(root.rstrip("/") + "/")
+            if not local.resolve().is_relative_to(target.resolve()):
+                raise InputError(f"{path} would be copied to a place outside of {target}: remove that object")
             local.parent.mkdir(parents=True, exist_ok=True)
             with self._explained(path):
                 fs.get_file(name, str(local))

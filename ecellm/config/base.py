@@ -41,7 +41,9 @@ class StorageConfig(Frozen):
     """How to reach the object store. Credentials come from the environment of the nodes, never from here."""
 
     endpoint_url: str | None = operational(
-        None, pattern=r"^https?://[^/\s]+", description="S3 endpoint, e.g. http://127.0.0.1:8333; null = AWS"
+        None,
+        pattern=r"^https?://[^/\s@]+(/[^\s@]*)?$",  # no login: credentials are not for recipes
+        description="S3 endpoint, e.g. http://127.0.0.1:8333; null = AWS",
     )
     region: str | None = operational(None, description="S3 region; null = from the environment")
     profile: str | None = operational(None, description="name of an AWS profile on the nodes; null = default chain")

@@ -20,7 +20,7 @@ import ray.train
 import torch
 
 from ecellm.model_loading import load_base
-from ecellm.models import local_model
+from ecellm.models import PICKLES, local_model
 from ecellm.prompts.record import write_record
 from ecellm.storage import join
 from ecellm.training import checkpoint
@@ -29,9 +29,6 @@ from ecellm.training.checkpoint import BEST_DIRECTORY, Best, Tensors, load_weigh
 from ecellm.training.engine import quiet_libraries
 from ecellm.training.job import Job
 from ecellm.training.model import add_adapters, special_tokens, trainable_parameters
-
-# Formats that hold pickled Python, which runs on whoever loads them.
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,7 @@ def _publish(model: Any, job: Job, base: str, target: str, facts: TrainingFacts)
         is_encoder_decoder = bool(model.config.is_encoder_decoder)
         write_record(directory, facts.rows.preprocess.get("config", {}))
         write_card(directory, kind=name, facts=facts, tokenizer=tokenizer, is_encoder_decoder=is_encoder_decoder)
-        assert not [file for file in directory.rglob("*") if file.suffix in _PICKLES], "only safetensors are published"
+        assert not [file for file in directory.rglob("*") if file.suffix in PICKLES], "only safetensors are published"
         job.storage.upload_dir(directory, target)
     return name
 

@@ -28,6 +28,7 @@ from ecellm.training.estimate import Facts, describe, refuse_if_too_large
 from ecellm.training.export import Finished, finish
 from ecellm.training.job import Evaluator, Job
 from ecellm.training.loop import REFUSED, train_worker
+from ecellm.training.process_group import torch_config
 from ecellm.training.recovery import make_ready
 
 
@@ -73,6 +74,7 @@ def train(job: Job) -> Result:
         train_loop_config={"job": job},
         scaling_config=_scaling(job.config),
         run_config=_run_config(job),
+        torch_config=torch_config(use_gpu=job.config.use_gpu),
     )
     result = trainer.fit()
     ended: dict[str, Any] = result.return_value or {}

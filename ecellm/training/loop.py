@@ -24,6 +24,7 @@ from ecellm.errors import InputError, find_cause
 from ecellm.flops import mfu, peak_flops
 from ecellm.models import local_model
 from ecellm.prompts.tokenizer import load_tokenizer
+from ecellm.redaction import RedactingFormatter
 from ecellm.training import checkpoint
 from ecellm.training.answers import answer, picked_positions
 from ecellm.training.batches import TrainingRow, padding_share, token_weights
@@ -76,7 +77,7 @@ def _log_to_driver(rank: int) -> None:
     package.setLevel(logging.INFO if rank == 0 else logging.WARNING)
     if not package.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter(f"rank {rank}: %(message)s"))
+        handler.setFormatter(RedactingFormatter(f"rank {rank}: %(message)s"))
         package.addHandler(handler)
         package.propagate = False
 

@@ -24,7 +24,7 @@ def read_index(storage: Storage, rows_dir: str, split: str) -> tuple[RowGroup, .
     """Return a split's row groups in file order; empty if the split has no rows.
 
     Raises:
-        InputError: there are rows but no index: preprocess did not finish.
+        InputError: there are rows but no index: preprocess did not finish. Or the index names a file elsewhere.
     """
     directory = split_directory(rows_dir, split)
     path = join(directory, INDEX_NAME)
@@ -34,6 +34,8 @@ def read_index(storage: Storage, rows_dir: str, split: str) -> tuple[RowGroup, .
         return ()
     rows = storage.read_table(path, ["file", "row_group", "first_position", "num_rows"]).to_pylist()
     groups = [RowGroup(**row) for row in rows if row["num_rows"]]
+    if elsewhere := next((group.file for group in groups if "/" in group.file), None):
+        raise InputError(f"{path} names {elsewhere!r}, which is no file beside it: run preprocess again")
     return tuple(sorted(groups, key=lambda group: group.first_position))
 
 

@@ -52,7 +52,7 @@ def bleurt_directory(name: str, revision: str | None, storage: Storage) -> str:
         return local_model(place, revision, storage)
     from huggingface_hub import snapshot_download
 
-    patterns = ["config.json", "*.safetensors", "*.bin", *_TOKENIZER_FILES]
+    patterns = ["config.json", "*.safetensors", *_TOKENIZER_FILES]
     return str(snapshot_download(place, revision=revision, allow_patterns=patterns))
 
 

@@ -34,14 +34,20 @@ def load_whole(model_class: Any, path: str, *, unused: str | None = None, **argu
         arguments: more of `from_pretrained`.
 
     Raises:
-        InputError: weights are missing or of another shape: transformers would draw them at random.
+        InputError: there are no safetensors, or weights are missing or of another shape: transformers would draw them
+            at random.
     """
     import torch
     import transformers
 
+    from ecellm.model_loading import only_safetensors
+
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    model, found = model_class.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **arguments)
+    with only_safetensors(path) as safetensors:
+        model, found = model_class.from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True, **safetensors, **arguments
+        )
     missing = [name for name in found["missing_keys"] if unused is None or unused not in name]
     missing += [str(name) for name in found["mismatched_keys"]]
     if missing:

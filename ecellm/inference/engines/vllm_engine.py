@@ -118,6 +118,7 @@ class VllmEngine:
             model=path,
             revision=revision,
             trust_remote_code=trust_remote_code,
+            load_format="safetensors",  # pickled weights may bring code
             seed=seed,
             max_model_len=self._max_length,
             dtype="bfloat16" if _is_bf16(precision, use_gpu=use_gpu) else "float32",
