@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import s3fs
 
 from tests import object_store
 from tests.conftest import CLUSTER, ROOT, missing
+from tests.listening_sockets import listening_sockets
 from tests.object_store import free_ports, weed_binary
 
 SCRIPT = CLUSTER / "local_s3.py"
@@ -72,9 +74,12 @@ def test_it_starts_what_the_tests_start(script):
 
 
 def test_it_serves_its_own_account_alone(start, tmp_path):
-    _, account = start()
+    process, account = start()
     fs = filesystem(account)
     fs.pipe_file("trial/object", b"content")
+    sockets = listening_sockets(psutil.Process(process.pid))
+    assert len(sockets) >= 4
+    assert not {own for own in sockets if not own.is_loopback}
     assert fs.cat_file("trial/object") == b"content"
     with pytest.raises(PermissionError):
         filesystem(account, key="another", secret="another").cat_file("trial/object")  # pragma: allowlist secret

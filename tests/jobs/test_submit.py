@@ -15,6 +15,7 @@ from ecellm.submitting.upload import list_files
 from tests.conftest import ROOT
 from tests.driver_process import environment_without_ray
 from tests.ray_head import running_ray_head
+from tests.security.made_up_secrets import SECRETS, files_with_secrets, found_in
 from tests.submitting.small_checkout import EXCLUDES, git
 
 TOKEN = "made-up-for-one-test-0123456789"  # pragma: allowlist secret
@@ -32,7 +33,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def cluster():
-    with running_ray_head({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}, num_cpus=4) as head:
+    with running_ray_head({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **SECRETS}, num_cpus=4) as head:
         head.wait_until_up()
         yield head
 
@@ -63,11 +64,15 @@ def write_rows(path, number):
 
 def submitting(cluster, checkout, *words, token=TOKEN):
     """Start a submission of the recipe in a process of its own."""
-    environment = environment_without_ray() | {
-        "HOME": str(checkout.parent),
-        "RAY_AUTH_TOKEN": token,
-        "RAY_ADDRESS": "http://127.0.0.1:1",
-    }
+    environment = (
+        environment_without_ray()
+        | SECRETS
+        | {
+            "HOME": str(checkout.parent),
+            "RAY_AUTH_TOKEN": token,
+            "RAY_ADDRESS": "http://127.0.0.1:1",
+        }
+    )
     command = [sys.executable, "-m", "jobs.submit", "jobs/recipes/own.yaml", "--address", cluster.address, *words]
     return subprocess.Popen(
         command,
@@ -107,7 +112,10 @@ def test_a_recipe_is_run_followed_and_not_run_twice(cluster, checkout):
 
     told = json.dumps([job.dict() for job in client_of(cluster).list_jobs()], default=str)
     assert name in told
-    assert TOKEN not in told + output
+    secrets = SECRETS | {"RAY_AUTH_TOKEN": TOKEN}
+    assert not found_in(secrets, (told + output).encode())
+    assert list(cluster.log.parent.glob("ray/session_*/logs/job-driver-*"))
+    assert not files_with_secrets(secrets, cluster.log.parent)
 
 
 def test_the_job_s_own_exit_code_comes_back(cluster, checkout):

@@ -54,7 +54,7 @@ class Runs:
         secrets: all secrets by name.
         sockets: what they listened on.
         command_lines: of all their processes.
-        answers: what a port said to a stranger, by what was called.
+        answers: what was called by a stranger, and what the port said.
         output: all that they said.
     """
 
@@ -63,7 +63,7 @@ class Runs:
     secrets: dict[str, str]
     sockets: set[Listening] = field(default_factory=set)
     command_lines: set[str] = field(default_factory=set)
-    answers: dict[str, list[Any]] = field(default_factory=dict)
+    answers: list[tuple[str, list[Any]]] = field(default_factory=list)
     output: str = ""
     _asked: set[Listening] = field(default_factory=set)
 
@@ -82,7 +82,7 @@ class Runs:
         new = listening_sockets(root)
         if token := self.secrets.get("RAY_AUTH_TOKEN"):
             for own in new - self._asked:
-                self.answers |= answers(own.process, own.port, token)
+                self.answers += answers(own.process, own.port, token).items()
             self._asked |= new
         self.sockets |= new
 
@@ -160,7 +160,7 @@ def _start(runs, environment):
     return process
 
 
-def _follow(process, seen, seconds_between=0.5):
+def _follow(process, seen, seconds_between=1.0):
     said: list[str] = []
     reader = threading.Thread(target=lambda: said.extend(process.stdout))
     reader.start()

@@ -1,6 +1,7 @@
 """Secrets that are made up, and places where they might be found again."""
 
 import io
+from contextlib import suppress
 
 import pyarrow.parquet as pq
 
@@ -31,5 +32,9 @@ def found_in(secrets, data):
 
 def files_with_secrets(secrets, directory):
     """Return the files below a local directory that hold secrets: their names, with the secrets'."""
-    found = {path: found_in(secrets, path.read_bytes()) for path in directory.rglob("*") if path.is_file()}
-    return {str(path.relative_to(directory)): names for path, names in found.items() if names}
+    found = {}
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # of a Ray that is at work, some come and go
+            if path.is_file() and (names := found_in(secrets, path.read_bytes())):
+                found[str(path.relative_to(directory))] = names
+    return found

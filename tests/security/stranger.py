@@ -20,7 +20,7 @@ CALLS = {
 PAGES = {"ray::DashboardAgent": "/api/job_agent/jobs/", "ray::RuntimeEnvAgent": "/get_or_create_runtime_env"}
 _WRONG = "not-the-token" * 3
 _METRICS_ALONE = 405  # a page of metrics, whatever its path, which may be read without a token and takes nothing
-_SECONDS = 10.0
+_SECONDS = 60.0
 
 
 def answers(process, port, token):

@@ -22,11 +22,11 @@ def test_a_local_run_listens_on_the_loopback_address_alone(runs):
 
 
 def test_a_stranger_is_refused_at_every_kind_of_port(runs):
-    called = set(runs.answers)
+    called = {call for call, _ in runs.answers}
     # The agent's pages lie on a port that only one Ray of a machine can have.
     optional = {f"{kind} {page}" for kind, page in PAGES.items() if page.startswith("/api/job_agent")}
     assert {f"{kind} {call}" for kind, call in {**CALLS, **PAGES}.items()} - optional <= called, runs.answers
-    for call, (without, wrong, right) in runs.answers.items():
+    for call, (without, wrong, right) in runs.answers:
         assert {without, wrong} <= REFUSED, call
         assert right not in REFUSED, call
 
