@@ -82,7 +82,7 @@ class Runs:
         new = listening_sockets(root)
         if token := self.secrets.get("RAY_AUTH_TOKEN"):
             for own in new - self._asked:
-                self.answers += answers(own.process, own.port, token).items()
+                self.answers += answers(own, token)
             self._asked |= new
         self.sockets |= new
 

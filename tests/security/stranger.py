@@ -19,26 +19,25 @@ CALLS = {
 }
 PAGES = {"ray::DashboardAgent": "/api/job_agent/jobs/", "ray::RuntimeEnvAgent": "/get_or_create_runtime_env"}
 _WRONG = "not-the-token" * 3
-_METRICS_ALONE = 405  # a page of metrics, whatever its path, which may be read without a token and takes nothing
+# 405: pages of metrics, whatever their path, may be read without a token and take nothing. None: the process has gone.
+_NOT_SERVED = {"UNIMPLEMENTED", "UNAVAILABLE", 405, None}
 _SECONDS = 60.0
 
 
-def answers(process, port, token):
-    """Return what a port of a process says: without a token, with a wrong one, with `token`; of gRPC, then of HTTP.
+def answers(listening, token):
+    """Return what was called at a port, and what it said: without a token, with a wrong one, with `token`.
 
-    What is not served at a port (UNIMPLEMENTED, UNAVAILABLE) is left out.
+    What a port does not serve is left out.
     """
-    found = {}
-    for kind, path in CALLS.items():
-        if process.startswith(kind):
-            said = [_call(port, path, own) for own in (None, _WRONG, token)]
-            if not {"UNIMPLEMENTED", "UNAVAILABLE"} & set(said):
-                found[f"{kind} {path}"] = said
-    for kind, page in PAGES.items():
-        if process.startswith(kind):
-            said = [_post(port, page, own) for own in (None, _WRONG, token)]
-            if said[0] not in {None, _METRICS_ALONE}:
-                found[f"{kind} {page}"] = said
+    # Ray's gRPC listens on IPv6 sockets, its HTTP and PyTorch's gloo on IPv4 ones. Gloo would let a caller wait.
+    is_grpc = ":" in listening.host
+    found = []
+    for kind, path in (CALLS if is_grpc else PAGES).items():
+        if listening.process.startswith(kind):
+            ask = _call if is_grpc else _post
+            said = [ask(listening.port, path, own) for own in (None, _WRONG, token)]
+            if not _NOT_SERVED & set(said):
+                found.append((f"{kind} {path}", said))
     return found
 
 
@@ -60,4 +59,4 @@ def _post(port, page, token):
     except urllib.error.HTTPError as error:
         return error.code
     except (OSError, HTTPException):
-        return None  # it speaks gRPC, or has gone
+        return None
