@@ -102,13 +102,11 @@ def runs(store, tmp_path_factory):
         key = store.environment["AWS_SECRET_ACCESS_KEY"]
         keys = {"AWS_SECRET_ACCESS_KEY": key, "wrong key": WRONG_KEY, "password in a URL": PASSWORD}
         seen = Runs(bucket, Path(directory), SECRETS | keys)
-        process = _start(_runs(store, server, local / "recipe.yaml"), _environment(store, directory))
-        try:
-            _follow(process, seen)
-            yield seen
-        finally:
-            if process.poll() is None:
-                kill_with_its_ray(process)
+        for _attempt in range(3):  # on a busy machine Ray may give up before its processes are up
+            _follow(_runs(store, server, local / "recipe.yaml"), _environment(store, directory), seen)
+            if seen.endings:
+                break
+        yield seen
 
 
 def _fill_bucket(store, local):
@@ -160,13 +158,18 @@ def _start(runs, environment):
     return process
 
 
-def _follow(process, seen, seconds_between=1.0):
+def _follow(runs, environment, seen, seconds_between=1.0):
+    process = _start(runs, environment)
     said: list[str] = []
     reader = threading.Thread(target=lambda: said.extend(process.stdout))
     reader.start()
-    while process.poll() is None:
-        with suppress(psutil.NoSuchProcess):
-            seen.watch(psutil.Process(process.pid))
-        time.sleep(seconds_between)
-    reader.join()
+    try:
+        while process.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                seen.watch(psutil.Process(process.pid))
+            time.sleep(seconds_between)
+    finally:
+        if process.poll() is None:
+            kill_with_its_ray(process)
+        reader.join()
     seen.output = "".join(said)
