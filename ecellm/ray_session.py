@@ -115,7 +115,7 @@ def _keep_to_this_machine() -> None:
         os.environ.setdefault(name, value)
     # Ray asks for a token unless RAY_AUTH_MODE says otherwise, warns that it does, and would write one that all may
     # read to the home directory. This one is known to this run's processes alone.
-    if not os.environ.get("RAY_AUTH_TOKEN"):
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not os.environ.get("RAY_AUTH_TOKEN"):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(_TOKEN_BYTES)
     logging.getLogger(authentication_token_setup.__name__).setLevel(logging.ERROR)
 
@@ -129,7 +129,7 @@ def _private_directory() -> Path:
     from ray._common.utils import get_default_system_temp_dir
 
     path = Path(get_default_system_temp_dir()) / f"ecellm-{os.getuid()}"
-    path.mkdir(mode=0o700, exist_ok=True)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.lstat()
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
         raise InputError(f"{path} is not a directory of yours alone: remove it, or let TMPDIR name another place")
