@@ -37,7 +37,7 @@ def listed_files(storage: Storage, path: str) -> tuple[str, list[Listed]]:
         path: an input: a finished directory, or one of its directories, such as `adapter`.
 
     Returns:
-        The manifest's path, empty if there is none, and of each file `path`, `size` and `sha256`.
+        The manifest's path, empty if there is none or it lists no files, and of each file `path`, `size`, `sha256`.
     """
     if not is_stored(path):
         return "", []
@@ -45,7 +45,9 @@ def listed_files(storage: Storage, path: str) -> tuple[str, list[Listed]]:
     for root, prefix in ((path, ""), (parent, f"{name}/")):
         manifest = join(root, MANIFEST_NAME)
         if root and storage.exists(manifest):
-            files = storage.read_json(manifest).get("files", [])
+            files = storage.read_json(manifest).get("files")
+            if files is None:
+                break
             below = [file | {"path": join(root, file["name"])} for file in files if file["name"].startswith(prefix)]
             return manifest, below
     return "", []

@@ -248,9 +248,17 @@ class RunDirectory:
         if self._lost is not None:
             raise self._lost from None
         try:
-            self._confirm()
+            self._give_back(error)
         except OutputHeldError:
             return  # it is another run's now: nothing of it may be touched
+        except (SurroundingsError, OSError) as another:
+            if error is None:
+                raise
+            # What ended the work is what the user needs to read; the heartbeat ages by itself.
+            logger.warning("%s could not be given back: %s", self._output_dir, another)
+
+    def _give_back(self, error: BaseException | None) -> None:
+        self._confirm()
         if error is not None and self._is_untouched():
             self._storage.remove(join(self._output_dir, RUN_NAME))
         else:

@@ -222,7 +222,8 @@ def run_shards_on_actors(
     if num_done < len(shards):
         raise WorkerLostError(
             f"{len(shards) - num_done} of {len(shards)} parts were lost with the actors that had them: killed from "
-            "outside, most often for want of memory, or with their node, or a crash in native code"
+            "outside, most often for want of memory, or with their node, or a crash in native code; "
+            f"{_memory_of_nodes()}"
         )
 
 

@@ -73,16 +73,30 @@ def score_answers(
         samples: rows of the samples table.
         responses: what was answered to each.
         similarity: figures of free text; other tasks have no use for it.
+
+    Raises:
+        RuntimeError: a scorer fails on a row, which is named.
     """
     scored = []
     for scorer in task.scorers():
-        rows = [scorer.score(sample, response) for sample, response in zip(samples, responses, strict=True)]
+        rows = [_score(scorer, sample, response) for sample, response in zip(samples, responses, strict=True)]
         reasons: Mapping[str, str] = {}
         if isinstance(scorer, SimilarityScorer):
             reasons = dict.fromkeys(METRIC_NAMES, NOT_COMPUTED) if similarity is None else similarity.reasons
             rows = rows if similarity is None else _with_figures(scorer, rows, similarity)
         scored.append(Scored.of(scorer, rows, reasons))
     return scored
+
+
+def _score(scorer: Scorer, sample: Sample, response: str) -> RowScore:
+    """Score one answer; what goes wrong, a defect of the scorer, names the row."""
+    try:
+        return scorer.score(sample, response)
+    except Exception as error:
+        raise RuntimeError(
+            f"the {scorer.flavour} scorer fails on sample {sample['sample_id']} of {sample['task']}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _with_figures(scorer: SimilarityScorer, rows: Sequence[RowScore], similarity: Similarity) -> list[RowScore]:
