@@ -21,11 +21,14 @@ def lose_a_node(cluster, job, process, number):
     [
         pytest.param("samples", 5, marks=pytest.mark.chaos),
         ("after", 2),
-        pytest.param("tuned", 1, marks=pytest.mark.chaos),
+        pytest.param("tuned", 2, marks=pytest.mark.chaos),
     ],
 )
 def test_the_job_goes_on_by_itself_on_the_nodes_that_are_left(cluster, make_job, tmp_path, stage, number):
-    """Every node is full of actors in `after`: for the one that is lost there is no room on the others."""
+    """Every node is full of actors in `after`: for the one that is lost there is no room on the others.
+
+    In `tuned` the newest checkpoint may lack the share of the worker that is lost: then the one before it counts.
+    """
     job = make_job(stage)
     process = job.start(cluster)
     lose_a_node(cluster, job, process, number)
@@ -41,7 +44,7 @@ def test_training_that_has_no_room_left_waits_for_a_node(cluster, make_job, tmp_
     """Three workers on three nodes. With another one it goes on from its checkpoint."""
     job = make_job("tuned", changes=["cpus_per_worker=2", "num_workers=3"])
     process = job.start(cluster)
-    node = lose_a_node(cluster, job, process, 1)
+    node = lose_a_node(cluster, job, process, 2)
     left = f"a node has left the cluster: {node.ip}"
     wait_at_work(process, lambda: left in job.log.read_text(), job.log, PATIENCE_SECONDS)
     cluster.add_nodes(1, num_cpus=2)

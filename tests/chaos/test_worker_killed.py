@@ -7,7 +7,7 @@ from tests.chaos.cluster_jobs import WORKERS, stop_worker
 
 @pytest.mark.chaos
 @pytest.mark.timeout(2000)
-@pytest.mark.parametrize(("stage", "number"), [("samples", 5), ("after", 2), ("tuned", 1)])
+@pytest.mark.parametrize(("stage", "number"), [("samples", 5), ("after", 2), ("tuned", 2)])
 def test_the_job_goes_on_by_itself(cluster, make_job, tmp_path, stage, number):
     job = make_job(stage)
     process = job.start(cluster)
