@@ -19,6 +19,7 @@ _PUBLISHED = {
     "after": ("data", ".parquet"),
     "tuned": ("checkpoints/run", "state.json"),
 }
+PATIENCE_SECONDS = 600  # a whole cluster, and a job, on two cores beside other work
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class ClusterJob:
         store: the object store.
         log: what its drivers print, one after the other.
         changes: fields that change no row, as words of the command line.
+        drivers: those started until now; whoever made the job kills them at the end.
     """
 
     stage: str
@@ -42,6 +44,7 @@ class ClusterJob:
     store: ObjectStore
     log: Path
     changes: list[str] = field(default_factory=list)
+    drivers: list[subprocess.Popen] = field(default_factory=list)
 
     @property
     def output(self) -> str:
@@ -56,7 +59,12 @@ class ClusterJob:
             f"ray.address={cluster.gcs_address}",
             *self.changes,
         ]
-        return start_driver(STAGES[self.stage], words, self.log, cluster.environment)
+        self.drivers.append(start_driver(STAGES[self.stage], words, self.log, cluster.environment))
+        return self.drivers[-1]
+
+    def wait_until_done(self, process: subprocess.Popen) -> None:
+        """Wait for the driver's end: it says that all is well."""
+        assert process.wait(PATIENCE_SECONDS) == 0, self.log.read_text()[-8000:]
 
     def num_published(self) -> int:
         """Return how many steps, parts or checkpoints are there."""
@@ -67,11 +75,7 @@ class ClusterJob:
 
     def wait_until_published(self, process: subprocess.Popen, number: int) -> None:
         """Wait until so many are there, and the job still at work."""
-        wait_at_work(process, lambda: self.num_published() >= number, self.log)
-
-    def is_done(self) -> bool:
-        """Tell whether its manifest is there."""
-        return bool(self.store.filesystem().exists(f"{self.output}/_manifest.json"))
+        wait_at_work(process, lambda: self.num_published() >= number, self.log, PATIENCE_SECONDS)
 
     def assert_undisturbed(self, tmp_path: Path) -> None:
         """Compare its output with that of the undisturbed run."""
@@ -102,5 +106,5 @@ def stop_worker(
                 worker.resume()  # it had just finished
         return False
 
-    wait_at_work(process, is_caught, log)
+    wait_at_work(process, is_caught, log, PATIENCE_SECONDS)
     return caught[0]

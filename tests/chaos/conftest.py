@@ -14,14 +14,19 @@ _CHANGES = {"after": ["num_actors=3", "cpus_per_actor=2"], "tuned": ["cpus_per_w
 @pytest.fixture
 def make_job(store, uploaded, undisturbed, tmp_path):
     """Make a stage's job with a bucket of its own."""
+    jobs = []
 
     def make(stage, **fields):
         bucket = f"chaos-{tmp_path.name.replace('_', '-')}"
         store.filesystem().mkdir(bucket)
         fields = {"changes": _CHANGES.get(stage, [])} | fields
-        return ClusterJob(stage, bucket, uploaded, undisturbed, store, tmp_path / "log", **fields)
+        jobs.append(ClusterJob(stage, bucket, uploaded, undisturbed, store, tmp_path / "log", **fields))
+        return jobs[-1]
 
-    return make
+    yield make
+    for driver in (driver for job in jobs for driver in job.drivers):
+        driver.kill()
+        driver.wait()
 
 
 @pytest.fixture(scope="session")
