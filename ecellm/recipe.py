@@ -15,7 +15,7 @@ from ecellm.local_files import require_ordinary_file
 from ecellm.presets import find_preset, named_model, with_preset
 from ecellm.redaction import redacted
 from ecellm.visible_text import short_repr
-from ecellm.yaml_text import parse_yaml
+from ecellm.yaml_text import MAX_BYTES, parse_yaml
 
 Config = TypeVar("Config", bound=BaseModel)
 _MOST_PROBLEMS = 20
@@ -40,7 +40,8 @@ def read_yaml(path: str) -> dict[str, Any]:
     """Read a YAML file that must hold a mapping."""
     require_ordinary_file(path)
     try:
-        values = parse_yaml(Path(path).read_bytes())
+        with Path(path).open("rb") as file:
+            values = parse_yaml(file.read(MAX_BYTES + 1))
     except OSError as error:
         raise InputError(f"cannot read recipe {path}: {error.strerror}") from None
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-_MAX_CHARACTERS = 4 << 20
+MAX_BYTES = 4 << 20
 _MAX_VALUES = 100_000
 _CHARACTERS_OF_A_VALUE = 100  # a long text counts as so many values
 _MAX_INTEGER = 2**63 - 1
@@ -24,8 +24,8 @@ def parse_yaml(text: str | bytes) -> Any:
         ValueError: it is no YAML, asks for an object of Python's, has a key twice, stands for more than 100,000 values,
             is nested too deeply, or holds a number or a text that no config can hold.
     """
-    if len(text) > _MAX_CHARACTERS:
-        raise ValueError(f"longer than {_MAX_CHARACTERS >> 20} MiB")
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"longer than {MAX_BYTES >> 20} MiB")
     try:
         value = _value_of(yaml.SafeLoader(text))
         _check_values(value)

@@ -28,7 +28,7 @@ from ecellm.dataset.builders.metadata import PRODUCTS, products_dir
 from ecellm.dataset.hashing import UIntArray, hash_messages, messages_of, ranks_of_words, text_bytes, words_of
 from ecellm.errors import InputError
 from ecellm.sources.amazon_reviews import decode_rating, rating_file
-from ecellm.sources.lines import open_lines
+from ecellm.sources.lines import MAX_LINE_BYTES, open_lines
 from ecellm.sources.records import Quarantine
 from ecellm.tasks.sequential_recommendation import MAX_PURCHASES, TASK
 
@@ -72,7 +72,9 @@ def _rating_blocks(context: Context, file: str, quarantine: Quarantine) -> Any:
     first_line = 1
     with open_lines(context.storage, file) as handle:
         while block := handle.read(_BLOCK_BYTES):
-            block += handle.readline()
+            block += (rest := handle.readline(MAX_LINE_BYTES))
+            if len(rest) >= MAX_LINE_BYTES:
+                raise InputError(f"{file}: a line behind line {first_line} is longer than {MAX_LINE_BYTES >> 20} MiB")
             table, num_lines = _read_block(block, first_line, quarantine)
             first_line += num_lines
             yield table
