@@ -1,6 +1,7 @@
 """How much memory a task of evaluate takes: what it has anyway, and some bytes for each answer.
 
-The figures are those of `python -m tests.benchmarks.load`, rounded up; cluster/GROWTH.md says what they are made of.
+The bytes are counted from the arrays that are held, with room for copies, not measured at full size; cluster/GROWTH.md
+says what they are made of.
 """
 
 from collections.abc import Mapping
