@@ -12,7 +12,7 @@ AUDIT_VENV ?= .venv-audit
 # Tools of the environment come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-slow test-gpu test-vllm chaos audit benchmark benchmark-tuning benchmark-answering lint format install clean
+.PHONY: help demo test test-slow test-gpu test-vllm chaos fuzz audit benchmark benchmark-tuning benchmark-answering lint format install clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,7 +47,7 @@ lint: $(VENV)/.dev  ## linter, formatter, types, spelling, secrets
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell README.md CHANGELOG.md ecellm jobs tests cluster
+	$(BIN)/codespell README.md CHANGELOG.md SECURITY.md ecellm jobs tests cluster
 	@files=$$(git ls-files 2>/dev/null); [ -z "$$files" ] || $(BIN)/detect-secrets-hook $$files
 
 test: lint  ## lint, types, and all tests that a newcomer needs
@@ -64,6 +64,9 @@ test-vllm: $(VLLM_VENV)/.run  ## the tests that need vLLM, in an environment of 
 
 chaos: $(VENV)/.dev  ## break it on purpose: workers, nodes, head and driver killed, store and data damaged
 	$(BIN)/pytest -m chaos tests/chaos
+
+fuzz: $(VENV)/.dev  ## hostile input for every reader, FUZZ_EXAMPLES=1000 of each kind: hours
+	ECELLM_FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),1000) $(BIN)/pytest --timeout=0 tests/fuzz
 
 $(AUDIT_VENV)/.run:
 	$(PYTHON) -m venv $(AUDIT_VENV)
