@@ -492,7 +492,7 @@ _PASSING_PROBLEMS = {
     "TimeoutError",
 }
 # What s3fs makes of a store's "slow down", "internal error" and "unavailable".
-_PASSING_NUMBERS = {errno.EBUSY, errno.EIO, errno.ETIMEDOUT}
+_PASSING_NUMBERS = {errno.EBUSY, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT}
 
 
 def _is_login_problem(error: BaseException) -> bool:
