@@ -62,8 +62,8 @@ test-gpu: $(VENV)/.dev  ## the tests that need a GPU
 test-vllm: $(VLLM_VENV)/.run  ## the tests that need vLLM, in an environment of its own
 	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
 
-chaos: $(VENV)/.dev  ## break it on purpose: workers, nodes, head and driver killed, store and data damaged
-	$(BIN)/pytest -m chaos tests/chaos
+chaos: $(VENV)/.dev  ## break it on purpose: workers, nodes, head and driver killed, store, disk and data spoilt
+	$(BIN)/pytest tests/chaos
 
 fuzz: $(VENV)/.dev  ## hostile input for every reader, FUZZ_EXAMPLES=1000 of each kind: hours
 	ECELLM_FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),1000) $(BIN)/pytest --timeout=0 tests/fuzz

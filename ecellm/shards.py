@@ -68,12 +68,13 @@ def run_shards(
     cpus = cpus_of_a_core() if num_cpus is None else num_cpus
     needs = [memory(shard) for shard in shards] if callable(memory) else [memory] * len(shards)
     check_room_for_tasks(name, cpus=cpus, memory=max((need or 0 for need in needs), default=0))
-    # Retries are ours: Ray has no limit to those of tasks that were killed for want of memory.
-    task = ray.remote(function).options(num_cpus=cpus, name=name, max_retries=0)
+    task = ray.remote(function)
     arguments = {key: ray.put(value) for key, value in (function_args or {}).items()}
 
     def submit(shard: Mapping[str, Any], memory_of_one: float | None) -> Any:
-        return task.options(memory=memory_of_one).remote(shard, **arguments)
+        # Retries are ours: Ray has no limit to those of tasks that were killed for want of memory.
+        options = {"num_cpus": cpus, "memory": memory_of_one, "name": name, "max_retries": 0}
+        return task.options(**options).remote(shard, **arguments)
 
     # Twice the cluster's CPUs are submitted at a time: enough to keep it busy, and to make it grow.
     window = num_workers or max(8, 2 * int(ray.cluster_resources().get("CPU", 1)))
