@@ -67,7 +67,11 @@ def read_state(storage: Storage, output_dir: str, fingerprint: str) -> OutputSta
     """Look at an output directory without changing it."""
     record = read_record(storage, output_dir)
     if record is None:
-        return OutputState.FOREIGN if storage.list_files(output_dir, hidden=True) else OutputState.ABSENT
+        if not storage.list_files(output_dir, hidden=True):
+            return OutputState.ABSENT
+        record = read_record(storage, output_dir)  # of a run that has come since
+    if record is None:
+        return OutputState.FOREIGN
     if record["fingerprint"] != fingerprint:
         return OutputState.DIFFERENT
     return OutputState.DONE if storage.exists(join(output_dir, MANIFEST_NAME)) else OutputState.RESUMABLE

@@ -153,3 +153,14 @@ def test_a_run_that_was_taken_over_stops_at_its_next_heartbeat(tmp_path, monkeyp
         taken = storage.read_json(f"{out}/_run.json") | {"owner": {"id": "x", "host": "another-host", "pid": 1}}
         storage.write_json(f"{out}/_run.json", taken)
         time.sleep(60)
+
+
+def test_a_run_that_comes_between_two_looks_is_no_stranger(tmp_path):
+    class Overtaken(Storage):
+        """Another run claims the directory just before it is listed."""
+
+        def list_files(self, directory, suffix="", *, hidden=False):
+            Storage().write_json(f"{directory}/_run.json", {**IDENTITY, "fingerprint": fingerprint_of(IDENTITY)})
+            return super().list_files(directory, suffix, hidden=hidden)
+
+    assert read_state(Overtaken(), str(tmp_path), fingerprint_of(IDENTITY)) == OutputState.RESUMABLE
