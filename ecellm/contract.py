@@ -77,6 +77,12 @@ def _is_of_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
     found, wanted = _plain(found), _plain(wanted)
     if pa.types.is_null(found):
         return True  # whether nulls will do is told by the rows
+    if pa.types.is_map(wanted):
+        return (
+            pa.types.is_map(found)
+            and _is_of_kind(found.key_type, wanted.key_type)
+            and _is_of_kind(found.item_type, wanted.item_type)
+        )
     if any(is_list(wanted) for is_list in _LISTS):
         return any(is_list(found) for is_list in _LISTS) and _is_of_kind(found.value_type, wanted.value_type)
     if any(is_text(wanted) for is_text in _TEXTS):

@@ -7,7 +7,6 @@ In a process of its own and without Ray, so that nothing else is counted.
 
 import json
 import random
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from ecellm.evaluation.score_shard import evaluate_shard
 from ecellm.schema import PREDICTIONS
 from ecellm.storage import Storage, join
 from ecellm.tasks import Task, task_named
+from tests.peak_memory import peak_bytes
 
 SETTING = "IND_Diverse_Instruction"
 _ROWS_OF_A_FILE = 1000
@@ -91,7 +91,7 @@ def main(directory: str, name: str, num_rows: int, kind: str) -> None:
     arguments = {"samples_fingerprint": "f", "storage_config": {}, "num_resamples": 100, "seed": 1}
     evaluate_shard(shard | {"kind": kind}, output_dir=join(directory, "out"), **arguments)
     found = {
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": peak_bytes(),
         "cpu_seconds": time.process_time() - start,
         "output_bytes": sum(path.stat().st_size for path in (Path(directory) / "out").rglob("*.parquet")),
     }

@@ -8,13 +8,13 @@ A bomb is written as a stream: no more than a MiB of it is in memory, and no mor
 import gzip
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
 from tests.fuzz.outcomes import scratch_directory
+from tests.peak_memory import peak_bytes
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -129,11 +129,6 @@ def _laughs():
     return "\n".join(["a0: &a0 [x]", *lines])
 
 
-def peak_mib():
-    """Return this process's largest resident memory so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def explode(name):
     """Write a bomb and read it here; return what was said and the memory that it took."""
     from ecellm.errors import InputError
@@ -141,12 +136,12 @@ def explode(name):
     put, read = BOMBS[name]
     with scratch_directory() as scratch:
         put(scratch)
-        before = peak_mib()
+        before = peak_bytes() / 2**20
         try:
             told = f"read: {str(read(scratch))[:100]}"
         except InputError as error:
             told = f"told: {error}"
-        return {"told": told, "before": before, "peak": peak_mib(), "name": str(scratch)}
+        return {"told": told, "before": before, "peak": peak_bytes() / 2**20, "name": str(scratch)}
 
 
 def explode_elsewhere(name):
