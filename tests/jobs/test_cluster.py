@@ -116,10 +116,14 @@ def head_of(cluster):
 
 
 def nodes_by_work(cluster):
-    """Return on which nodes tasks, and methods of actors, of each name have run."""
+    """Return on which of the nodes that are there tasks, and methods of actors, of each name have run.
+
+    Other tests of the session may have lost some on purpose.
+    """
+    alive = {node["node_id"] for node in ray_list(cluster, "nodes") if node["state"] == "ALIVE"}
     nodes = defaultdict(set)
     for task in ray_list(cluster, "tasks"):
-        if task["node_id"]:
+        if task["node_id"] in alive:
             nodes[task["name"]].add(task["node_id"])
     return nodes
 

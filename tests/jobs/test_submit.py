@@ -112,8 +112,8 @@ def test_a_recipe_is_run_followed_and_not_run_twice(cluster, checkout):
     assert name in told
     secrets = SECRETS | {"RAY_AUTH_TOKEN": TOKEN}
     assert not found_in(secrets, (told + output).encode())
-    assert list(cluster.log.parent.glob("ray/session_*/logs/job-driver-*"))
-    assert not files_with_secrets(secrets, cluster.log.parent)
+    assert list(cluster.scratch.glob("head/ray/session_*/logs/job-driver-*"))
+    assert not files_with_secrets(secrets, cluster.scratch)
 
 
 def test_the_job_s_own_exit_code_comes_back(cluster, checkout):
