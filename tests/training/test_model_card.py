@@ -36,7 +36,7 @@ def rows_dir(tmp_path):
         row["task"] = "Sentiment_Analysis" if number < 20 else "Product_Matching"
         row["setting"] = "IND_Single_Instruction" if number < 5 else row["setting"]
     rows = write_rows(tmp_path / "rows", {"train": train, "val": example_rows(13, seed=1)})
-    told = {"prompt_format": "alpaca", "max_length": 2048}
+    told = {"prompt_format": "alpaca", "max_length": 2048, "max_answer_tokens": 128}
     manifest = {"job": "preprocess", "config": told, "details": {"num_shortened": 3}}
     (rows / "_manifest.json").write_text(json.dumps(manifest))
     return rows
