@@ -18,6 +18,7 @@ from pathlib import Path
 
 import duckdb
 import duckdb_extension_httpfs
+import pytest
 import s3fs
 
 # Made up for a server that lives for the length of a test.
@@ -43,6 +44,21 @@ class ObjectStore:
             secret=self.environment["AWS_SECRET_ACCESS_KEY"],
             use_listings_cache=False,
         )
+
+    def log_in(self, monkeypatch: pytest.MonkeyPatch, bucket: str | None = None) -> s3fs.S3FileSystem:
+        """Let this process's own code reach the server, as a node's environment does; return a filesystem on it.
+
+        Args:
+            monkeypatch: takes it back after the test.
+            bucket: made if there is none.
+        """
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # of filesystems that other credentials were given to
+        fs = self.filesystem()
+        if bucket is not None and not fs.exists(bucket):
+            fs.mkdir(bucket)
+        return fs
 
 
 def free_ports(number: int) -> list[int]:

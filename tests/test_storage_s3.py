@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 import pytest
-import s3fs
 
 from ecellm.config import StorageConfig
 from ecellm.errors import InputError, OutputHeldError
@@ -16,12 +15,7 @@ OTHER = {**IDENTITY, "config": {"seed": 2}}
 
 @pytest.fixture
 def storage(store, monkeypatch):
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    fs = store.filesystem()
-    if not fs.exists("storage-test"):
-        fs.mkdir("storage-test")
+    store.log_in(monkeypatch, "storage-test")
     return Storage(StorageConfig(endpoint_url=store.endpoint_url, max_retries=1))
 
 

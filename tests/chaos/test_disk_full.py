@@ -4,7 +4,6 @@ import tempfile
 
 import pyarrow as pa
 import pytest
-import s3fs
 
 from ecellm import manifest
 from ecellm.command_line import main
@@ -50,9 +49,7 @@ def test_a_disk_with_no_room_at_all(disk, chain, capsys):
 
 
 def test_a_full_scratch_disk_is_named_when_objects_are_written(disk, store, monkeypatch):
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
+    store.log_in(monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", str(disk.path))
     disk.fill(kib_left=8)
     storage = Storage(StorageConfig(endpoint_url=store.endpoint_url))

@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 import pytest
-import s3fs
 
 from ecellm.config import StorageConfig
 from ecellm.errors import SurroundingsError
@@ -17,13 +16,7 @@ SHARES = {"slow_down": 0.15, "delay": 0.1, "cut_request": 0.05, "cut_response": 
 @pytest.fixture
 def bucket(store, monkeypatch):
     """A bucket on the real server, logged in."""
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    fs = store.filesystem()
-    if not fs.exists("spoilt-test"):
-        fs.mkdir("spoilt-test")
-    return fs
+    return store.log_in(monkeypatch, "spoilt-test")
 
 
 def spoiler_of(store, shares=None, **options):

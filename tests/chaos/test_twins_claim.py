@@ -3,10 +3,8 @@
 import random
 import threading
 import time
-from contextlib import suppress
 
 import pytest
-import s3fs
 
 from ecellm import manifest
 from ecellm.config import StorageConfig
@@ -42,11 +40,7 @@ def place(request, tmp_path, monkeypatch):
     if request.param == "local":
         return Slow(), str(tmp_path), 12
     store = request.getfixturevalue("store")
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    with suppress(FileExistsError):
-        store.filesystem().mkdir("twins-test")
+    store.log_in(monkeypatch, "twins-test")
     return Slow(StorageConfig(endpoint_url=store.endpoint_url)), "s3://twins-test", 5
 
 

@@ -74,9 +74,7 @@ def test_a_record_from_elsewhere_is_named(tuned, tmp_path):
 
 
 def test_a_published_model_carries_its_record_along(store, tuned, monkeypatch):
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    store.filesystem().mkdir("published-models")
+    store.log_in(monkeypatch, "published-models")
     storage = Storage(StorageConfig(endpoint_url=store.endpoint_url))
     storage.upload_dir(Path(tuned), "s3://published-models/merged")
     assert read_record("s3://published-models/merged", None, storage) == PromptRecord(**TRAINED)

@@ -67,8 +67,7 @@ def test_every_stage_gives_what_it_gives_on_one_node(run, undisturbed, stage):
 
 def test_every_step_learns_from_the_same_samples(run, undisturbed, store, monkeypatch):
     """Read as a worker reads them, from S3 and from local disk; the loss of each step is compared above."""
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
+    store.log_in(monkeypatch)
     config = json.loads((run / "tuned" / "_manifest.json").read_text())["config"]
     on_s3 = Storage(StorageConfig(endpoint_url=store.endpoint_url))
     for epoch in range(config["num_epochs"]):

@@ -3,7 +3,6 @@
 import random
 
 import pytest
-import s3fs
 import yaml
 
 from ecellm.command_line import run_job
@@ -40,12 +39,7 @@ def addresses(upstream, tmp_path):
 
 @pytest.fixture
 def storage(store, monkeypatch):
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    fs = store.filesystem()
-    if not fs.exists("fetch-test"):
-        fs.mkdir("fetch-test")
+    store.log_in(monkeypatch, "fetch-test")
     return Storage(StorageConfig(endpoint_url=store.endpoint_url, max_retries=1))
 
 

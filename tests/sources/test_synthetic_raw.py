@@ -9,7 +9,6 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
-import s3fs
 
 from ecellm.config import StorageConfig
 from ecellm.errors import InputError
@@ -70,12 +69,8 @@ def test_another_seed_gives_other_bytes(world, tmp_path, serial):
 
 
 def test_an_object_store_gets_the_same_bytes(world, tmp_path, serial, store, monkeypatch):
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
+    store.log_in(monkeypatch, "synthetic-test")
     storage = Storage(StorageConfig(endpoint_url=store.endpoint_url, max_retries=1))
-    fs, _ = storage.filesystem("s3://synthetic-test/raw")
-    fs.mkdir("synthetic-test")
     sources = ["amazon_google", "mave", "shopping_queries"]
     write_raw_world("s3://synthetic-test/raw", SIZE, sources=sources, storage=storage)
     storage.download_dir("s3://synthetic-test/raw", tmp_path)

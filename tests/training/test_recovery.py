@@ -173,14 +173,7 @@ def test_a_list_without_any_complete_checkpoint_stops_the_run_and_nothing_is_rem
 
 
 def test_in_an_object_store_a_cut_off_list_and_an_incomplete_checkpoint_go(tmp_path, store, monkeypatch):
-    import s3fs
-
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    fs = store.filesystem()
-    if not fs.exists("recovery-test"):
-        fs.mkdir("recovery-test")
+    store.log_in(monkeypatch, "recovery-test")
     write_checkpoint(tmp_path, 3, best=3)
     (write_checkpoint(tmp_path, 6, best=3) / SHARDS[0]).unlink()
     write_list(tmp_path).write_text("{")

@@ -80,10 +80,8 @@ def test_what_is_no_checkpoint_of_the_family_is_refused(bleurt_dir, encoder, tmp
 
 
 def test_a_checkpoint_may_lie_in_an_object_store(bleurt_dir, store, monkeypatch, tmp_path):
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
+    store.log_in(monkeypatch, "bleurt-test")
     monkeypatch.setenv("ECELLM_CACHE", str(tmp_path))
-    store.filesystem().makedirs("bleurt-test", exist_ok=True)
     storage = Storage(StorageConfig(endpoint_url=store.endpoint_url))
     storage.upload_dir(Path(bleurt_dir), "s3://bleurt-test/model")
     fetched = bleurt_directory("s3://bleurt-test/model", None, storage)
