@@ -37,6 +37,7 @@ from ecellm.fingerprint import (
     read_sections,
 )
 from ecellm.redaction import redacted, redacted_arguments
+from ecellm.repeated import Repeated
 from ecellm.storage import Storage, is_local, join
 
 if TYPE_CHECKING:
@@ -122,9 +123,8 @@ class RunDirectory:
         self._identity = dict(identity)
         self._fingerprint = fingerprint_of(identity)
         self._owner = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid()}
-        self._stop = threading.Event()
         self._lost: OutputHeldError | None = None
-        self._thread = threading.Thread(target=self._beat, daemon=True, name="ecellm-heartbeat")
+        self._beats = Repeated(self._beat, HEARTBEAT_SECONDS, "ecellm-heartbeat")
 
     @classmethod
     def claim(cls, storage: Storage, output_dir: str, identity: Mapping[str, Any], *, overwrite: bool) -> Self:
@@ -231,29 +231,28 @@ class RunDirectory:
             }
         )
 
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            try:
-                self._confirm()
-                self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record())
-            except OutputHeldError as error:
-                # Somebody took over, since this machine slept or could not reach the store: two must not write.
-                self._lost = error
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                return
-            except (InputError, SurroundingsError, OSError) as error:
-                # One missed beat does no harm, and `finish` makes sure that the directory is still ours.
-                logger.warning("heartbeat in %s failed, trying again: %s", self._output_dir, error)
+    def _beat(self) -> bool:
+        try:
+            self._confirm()
+            self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record())
+        except OutputHeldError as error:
+            # Somebody took over, since this machine slept or could not reach the store: two must not write.
+            self._lost = error
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            return False
+        except (InputError, SurroundingsError, OSError) as error:
+            # One missed beat does no harm, and `finish` makes sure that the directory is still ours.
+            logger.warning("heartbeat in %s failed, trying again: %s", self._output_dir, error)
+        return True
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._beats.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._beats.stop()
         if self._lost is not None:
             raise self._lost from None
         try:

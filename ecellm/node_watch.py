@@ -1,11 +1,12 @@
 """Tells in a job's log which nodes the cluster lost, and that none is left: what would else be a silent wait."""
 
 import logging
-import threading
 from types import TracebackType
 from typing import Self
 
 import ray
+
+from ecellm.repeated import Repeated
 
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 5.0
@@ -20,27 +21,25 @@ class NodeWatch:
     """
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="ecellm-node-watch")
+        self._looks = Repeated(self._watch, _SECONDS_BETWEEN_LOOKS, "ecellm-node-watch")
         self._alive = _alive_nodes()
         self._num_looks_without_cpus = 0
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._looks.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._looks.stop()
 
-    def _watch(self) -> None:
-        while not self._stop.wait(_SECONDS_BETWEEN_LOOKS):
-            try:
-                self._look()
-            except Exception as error:  # noqa: BLE001  the work itself meets a head that does not answer
-                logger.debug("the cluster's nodes cannot be listed: %s", error)
+    def _watch(self) -> bool:
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001  the work itself meets a head that does not answer
+            logger.debug("the cluster's nodes cannot be listed: %s", error)
+        return True
 
     def _look(self) -> None:
         alive = _alive_nodes()
