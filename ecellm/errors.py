@@ -5,6 +5,10 @@ class InputError(ValueError):
     """Something the user can fix: config, data, paths, credentials. Exit code 2, message only, no traceback."""
 
 
+class MissingFileError(InputError):
+    """There is no file of that name (any more)."""
+
+
 class DamagedFileError(InputError):
     """A file that is not what its writer wrote: cut off, or with other bits."""
 

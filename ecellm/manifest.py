@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ecellm.errors import InputError, OutputHeldError, SurroundingsError
+from ecellm.errors import InputError, MissingFileError, OutputHeldError, SurroundingsError
 from ecellm.fingerprint import (
     MANIFEST_NAME,
     RUN_NAME,
@@ -80,17 +80,16 @@ def read_state(storage: Storage, output_dir: str, fingerprint: str) -> OutputSta
 
 def read_record(storage: Storage, output_dir: str) -> dict[str, Any] | None:
     """Return the `_run.json` of a directory (it keeps the whole identity), else its manifest, else None."""
-    for name in (RUN_NAME, MANIFEST_NAME):
-        path = join(output_dir, name)
-        if storage.exists(path):
-            return read_identified(storage, path)
-    return None
+    records = (_record_at(storage, join(output_dir, name)) for name in (RUN_NAME, MANIFEST_NAME))
+    return next((record for record in records if record), None)
 
 
 def read_manifest(storage: Storage, directory: str) -> dict[str, Any]:
     """Return the manifest of a directory; nothing where others made it, or its run has not finished."""
-    path = join(directory, MANIFEST_NAME)
-    return read_sections(storage, path) if storage.exists(path) else {}
+    try:
+        return read_sections(storage, join(directory, MANIFEST_NAME))
+    except MissingFileError:
+        return {}
 
 
 def refuse_if_occupied(storage: Storage, output_dir: str, identity: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -169,8 +168,8 @@ class RunDirectory:
         """Write over the record of a run that is gone, under a lock that bears the name of that run."""
         gone = _owner_id(before)
         lock = join(self._output_dir, f".takeover-{gone}")
-        if self._storage.exists(lock):
-            _refuse_if_alive(_record_at(self._storage, lock), self._output_dir)
+        if left := _record_at(self._storage, lock):
+            _refuse_if_alive(left, self._output_dir)
             self._storage.remove(lock)  # who made it was killed before it could write
         if not self._create(lock, self._record()):
             raise self._taken(_record_at(self._storage, lock))
@@ -323,12 +322,10 @@ def _as_record(values: Mapping[str, Any]) -> bytes:
 
 
 def _record_at(storage: Storage, path: str) -> dict[str, Any]:
-    """Return a record that another run may remove at any time; empty if there is none."""
+    """Return a record that another run may make or remove at any time; empty if there is none."""
     try:
         return read_identified(storage, path)
-    except InputError:
-        if storage.exists(path):
-            raise
+    except MissingFileError:
         return {}
 
 

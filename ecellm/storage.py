@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from ecellm.config import StorageConfig
-from ecellm.errors import InputError, SurroundingsError
+from ecellm.errors import InputError, MissingFileError, SurroundingsError
 from ecellm.json_text import read_json
 from ecellm.local_files import require_ordinary_file
 from ecellm.parquet import CheckedParquetFile, parquet_writer
@@ -124,7 +124,7 @@ class Storage:
         except InputError:
             raise
         except FileNotFoundError:
-            raise InputError(f"{path} does not exist") from None
+            raise MissingFileError(f"{path} does not exist") from None
         except (NotADirectoryError, IsADirectoryError) as error:
             raise InputError(f"{path}: {error.strerror}") from None
         except PermissionError as error:
@@ -209,7 +209,8 @@ class Storage:
         """Return a whole small file.
 
         Raises:
-            InputError: the file is missing, or is no small one.
+            MissingFileError: there is none.
+            InputError: it is no small one.
         """
         fs, name = self._readable(path)
         with self._explained(path):
@@ -221,7 +222,8 @@ class Storage:
         """Return the content of a small JSON file.
 
         Raises:
-            InputError: the file is missing or is not JSON.
+            MissingFileError: there is none.
+            InputError: it is not JSON.
         """
         try:
             return read_json(self.read_bytes(path, _MAX_JSON_BYTES))

@@ -8,7 +8,7 @@ import pytest
 
 from ecellm import manifest
 from ecellm.config import StorageConfig
-from ecellm.errors import InputError, OutputHeldError
+from ecellm.errors import InputError, MissingFileError, OutputHeldError
 from ecellm.fingerprint import fingerprint_of
 from ecellm.manifest import OutputState, RunDirectory, read_state
 from ecellm.storage import Storage
@@ -147,6 +147,20 @@ def test_a_run_that_was_taken_over_stops_at_its_next_heartbeat(tmp_path, monkeyp
         taken = storage.read_json(f"{out}/_run.json") | {"owner": {"id": "x", "host": "another-host", "pid": 1}}
         storage.write_json(f"{out}/_run.json", taken)
         time.sleep(60)
+
+
+def test_a_record_that_comes_while_it_is_looked_for_is_no_broken_one(tmp_path, monkeypatch):
+    read_bytes, out = Storage.read_bytes, str(tmp_path / "out")
+
+    def made_just_after(storage, path, *limits):
+        monkeypatch.setattr(Storage, "read_bytes", read_bytes)
+        storage.write_bytes(path, directory._record())
+        raise MissingFileError(path)
+
+    directory = RunDirectory(Storage(), out, IDENTITY)
+    monkeypatch.setattr(Storage, "read_bytes", made_just_after)
+    with pytest.raises(OutputHeldError, match="is being written by another run"):
+        RunDirectory.claim(Storage(), out, IDENTITY, overwrite=False)
 
 
 def test_a_run_that_comes_between_two_looks_is_no_stranger(tmp_path):
