@@ -66,7 +66,7 @@ chaos: $(VENV)/.dev  ## break it on purpose: workers, nodes, head and driver kil
 	$(BIN)/pytest tests/chaos
 
 fuzz: $(VENV)/.dev  ## hostile input for every reader, FUZZ_EXAMPLES=1000 of each kind: hours
-	ECELLM_FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),1000) $(BIN)/pytest --timeout=0 tests/fuzz
+	ECELLM_FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),1000) $(BIN)/pytest --timeout=14400 tests/fuzz
 
 $(AUDIT_VENV)/.run:
 	$(PYTHON) -m venv $(AUDIT_VENV)

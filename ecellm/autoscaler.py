@@ -18,25 +18,30 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 logger = logging.getLogger(__name__)
-_PATIENCE_SECONDS = 45.0  # an autoscaler looks at the demand every 5 seconds, and Kubernetes takes its time
 _SECONDS_BETWEEN_LOOKS = 1.0
 _NAME_BY_A_WATCHER = "node_"
 
 
-def brings_nodes(what: str, bundle: Mapping[str, float], number: int) -> bool:
-    """Demand room that is not there; tell within 45 seconds whether there is some now, or will be.
+def may_bring_nodes() -> bool:
+    """Tell, without demanding any, whether there is an autoscaler that could."""
+    return _Question({}, 0).answer() is not False
+
+
+def brings_nodes(what: str, bundle: Mapping[str, float], number: int, seconds: float) -> bool:
+    """Demand room that is not there; tell whether there is some now, or will be.
 
     Args:
         what: what it is for, in the log.
         bundle: resources of one process.
         number: how many processes must run at once.
+        seconds: how long an answer is waited for; none is a no.
     """
-    question = _Question(bundle)
-    if question.answer() is False:
+    if not may_bring_nodes():
         return False
+    question = _Question(bundle, number)
     group = placement_group([dict(bundle)] * number)
     try:
-        comes = _wait(what, group, question)
+        comes = _wait(what, group, question, seconds)
     finally:
         remove_placement_group(group)
     if comes:
@@ -44,8 +49,8 @@ def brings_nodes(what: str, bundle: Mapping[str, float], number: int) -> bool:
     return comes
 
 
-def _wait(what: str, group: Any, question: "_Question") -> bool:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def _wait(what: str, group: Any, question: "_Question", seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
     is_told = False
     while time.monotonic() < deadline:
         if group.wait(_SECONDS_BETWEEN_LOOKS):
@@ -54,9 +59,7 @@ def _wait(what: str, group: Any, question: "_Question") -> bool:
         if answer is not None:
             return answer
         if not is_told:
-            logger.info(
-                "%s: there is no room yet; the autoscaler is asked, for %.0f s at most", what, _PATIENCE_SECONDS
-            )
+            logger.info("%s: there is no room yet; the autoscaler is asked, for %.0f s at most", what, seconds)
             is_told = True
     return False
 
@@ -64,8 +67,9 @@ def _wait(what: str, group: Any, question: "_Question") -> bool:
 class _Question:
     """Whether nodes come for a demand, asked again and again."""
 
-    def __init__(self, bundle: Mapping[str, float]) -> None:
+    def __init__(self, bundle: Mapping[str, float], number: int) -> None:
         self._bundle = dict(bundle)
+        self._number = number
         self._version: int | None = None  # of the demand, when this one was first seen in it
 
     def answer(self) -> bool | None:
@@ -77,9 +81,12 @@ class _Question:
         names = (report.get("node_type_mapping") or {}).values()
         if names and all(name.startswith(_NAME_BY_A_WATCHER) for name in names):
             return False
-        coming = report.get("pending_resources") or {}
+        coming, there = report.get("pending_resources") or {}, ray.cluster_resources()
         # Of memory it knows only where a node's type declares it.
-        comes = all(coming.get(name, 0) >= self._bundle.get(name, 0) for name in ("CPU", "GPU"))
+        comes = all(
+            coming.get(name, 0) + there.get(name, 0) >= self._number * self._bundle.get(name, 0)
+            for name in ("CPU", "GPU")
+        )
         return True if coming and comes else None
 
     def _read_version_2(self, reply: Any) -> bool | None:

@@ -39,7 +39,7 @@ def main(stage: Stage[Any], arguments: Sequence[str] | None = None) -> int:
         planned = plan(stage, config)
         if dry_run:
             print_plan(planned)
-            check_plan(planned)
+            check_plan(planned, comes_next=False)
             return
         if preset := preset_of(config):
             logger.info("%s: preset: %s", stage.job, preset.name)

@@ -121,7 +121,12 @@ class RunDirectory:
         self._output_dir = output_dir
         self._identity = dict(identity)
         self._fingerprint = fingerprint_of(identity)
-        self._owner = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid()}
+        self._owner = {
+            "id": uuid.uuid4().hex,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "pid_namespace": _pid_namespace(),
+        }
         self._lost: OutputHeldError | None = None
         self._beats = Repeated(self._beat, HEARTBEAT_SECONDS, "ecellm-heartbeat")
 
@@ -358,8 +363,12 @@ def _heartbeat(record: Mapping[str, Any]) -> float:
 
 def _is_dead_here(owner: Mapping[str, Any]) -> bool:
     """Tell whether the owner was a process of this very machine that no longer runs."""
-    pid = owner.get("pid")
-    if owner.get("host") != socket.gethostname() or not isinstance(pid, int):
+    pid, here = owner.get("pid"), _pid_namespace()
+    if (
+        owner.get("host") != socket.gethostname()
+        or owner.get("pid_namespace", here) != here
+        or not isinstance(pid, int)
+    ):
         return False
     if not 0 < pid <= _MAX_PID:
         return True
@@ -370,6 +379,14 @@ def _is_dead_here(owner: Mapping[str, Any]) -> bool:
     except PermissionError:
         return False
     return False
+
+
+def _pid_namespace() -> str | None:
+    """Return what tells apart containers that share a host's name and do not see each other's processes."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
 
 
 def describe_files(storage: Storage, output_dir: str) -> list[dict[str, Any]]:
@@ -395,15 +412,23 @@ def package_version(name: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the code, with `-dirty` behind it if tracked files were changed since; None without git.
+    """Return the commit of the code; None without git.
 
+    `-dirty` stands behind it if tracked files were changed since, or files of the code are in no commit.
     What is submitted to a cluster has no .git: there the submitter has stamped it, as ECELLM_GIT_COMMIT.
     """
     if stamped := os.environ.get(GIT_COMMIT_VARIABLE):
         return stamped
+    commit = _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+    beside = _git("ls-files", "--others", "--exclude-standard", "--", ":/ecellm", ":/jobs")
+    return f"{commit}-dirty" if commit and beside and not commit.endswith("-dirty") else commit
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says of the repository that this file is in; None without git, or outside of one."""
     try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],  # noqa: S607
+        result = subprocess.run(  # noqa: S603
+            ["git", *arguments],  # noqa: S607
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,

@@ -209,7 +209,7 @@ def _show(node: Node, made: Plan[Any], planned: Mapping[str, str]) -> None:
         _check_room(node)
         sys.stdout.write(f"  checked once {', '.join(waits)} is there\n")
     else:
-        check_plan(made)
+        check_plan(made, comes_next=False)
 
 
 def _is_planned(path: str, planned: Mapping[str, str], storage: Any) -> bool:

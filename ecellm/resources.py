@@ -1,50 +1,97 @@
 """Whether the cluster could ever hold what a stage asks for: a job that waits for ever should say so at once."""
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import ray
 
-from ecellm.autoscaler import brings_nodes
+from ecellm.autoscaler import brings_nodes, may_bring_nodes
 from ecellm.errors import InputError
+from ecellm.node_types import VARIABLE, told_node_types
 
 _MEMORY = "memory"  # in bytes, as Ray calls and counts it
+# An autoscaler looks at the demand every 5 seconds, and Kubernetes takes its time; all rooms together take a minute.
+_PATIENCE_SECONDS, _LEAST_SECONDS = 45.0, 15.0
+_NOT_TOLD = "not told"
 
 
-def check_room(what: str, *, number: int, cpus: float, gpus: float, advice: str, memory: float = 0) -> None:
-    """Raise if the cluster, grown to its full size, could not hold `number` processes at once.
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Processes that must run at once.
 
-    Where an autoscaler does not tell how far it may grow, it is asked, which may take 45 seconds.
-
-    Args:
+    Attributes:
         what: the processes, as the user set them: "num_workers=2 with cpus_per_worker=1".
-        number: how many must run at once.
+        number: how many.
         cpus: CPUs of each.
         gpus: GPUs of each.
-        advice: what to change.
         memory: bytes that each reserves.
+        advice: what to change where there is no room.
+    """
+
+    what: str
+    number: int
+    cpus: float
+    gpus: float = 0
+    memory: float = 0
+    advice: str
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """What each needs, by Ray's names."""
+        amounts = {"CPU": self.cpus, "GPU": self.gpus, _MEMORY: self.memory}
+        return {name: amount for name, amount in amounts.items() if amount}
+
+
+def room_for_a_task(name: str, *, cpus: float = 1, memory: float = 0) -> Room:
+    """Return what a task of something needs; by default Ray's own one CPU."""
+    return Room(what=f"a task of {name}", number=1, cpus=cpus, memory=memory, advice="give its nodes more")
+
+
+def check_room(*rooms: Room, may_ask: bool = True) -> None:
+    """Raise if the cluster, grown to its full size, could not hold some processes: first these, then those.
+
+    How far it may grow is known where its autoscaler or its environment tells (node_types.py). Elsewhere an autoscaler
+    is asked by a true demand, which takes up to a minute for all rooms together and brings nodes.
+
+    Args:
+        rooms: each by itself, not at the same time.
+        may_ask: whether the work comes next; if not, what nobody has told is taken to be possible.
 
     Raises:
         InputError: there is no room; the message says what is there.
     """
-    needs = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus), (_MEMORY, memory)) if amount}
-    problem = _lack(what, number, needs, advice)
-    if problem and (_has_told_its_limits() or not brings_nodes(what, needs, number)):
-        raise InputError(problem)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    for room in rooms:
+        problem = _lack_of_told(room)
+        if problem is _NOT_TOLD:
+            problem = _lack(room)
+            if problem and not _has_told_its_limits():
+                seconds = max(_LEAST_SECONDS, deadline - time.monotonic())
+                comes = brings_nodes(room.what, room.needs, room.number, seconds) if may_ask else may_bring_nodes()
+                problem = None if comes else problem
+        if problem:
+            raise InputError(problem)
 
 
-def check_room_for_tasks(name: str, *, cpus: float = 1, memory: float = 0) -> None:
-    """Raise `InputError` if no node could ever run a task.
+def _lack_of_told(room: Room) -> str | None:
+    """Return what is missing with all nodes that the environment tells of; `_NOT_TOLD` if it tells of none."""
+    kinds = told_node_types()
+    if kinds is None:
+        return _NOT_TOLD
+    found = max(_room_now(room.needs), sum(kind.room(room.needs) for kind in kinds))
+    if found >= room.number:
+        return None
+    needs = ", ".join(_amount(name, amount) for name, amount in room.needs.items())
+    return (
+        f"{room.what}: {room.number} with {needs} each must run at once, but the nodes that {VARIABLE} allows hold "
+        f"{found}: {room.advice}, or allow more nodes"
+    )
 
-    Args:
-        name: what the tasks belong to.
-        cpus: CPUs of one task; by default Ray's own one.
-        memory: bytes that it reserves.
-    """
-    check_room(f"a task of {name}", number=1, cpus=cpus, gpus=0, memory=memory, advice="give its nodes more")
 
-
-def _lack(what: str, number: int, needs: Mapping[str, float], advice: str) -> str | None:
-    """Return what is missing for `number` processes, in a sentence; None if there is, or may come, room for them."""
+def _lack(room: Room) -> str | None:
+    """Return what is missing, in a sentence; None if there is, or may come, room."""
+    what, number, needs, advice = room.what, room.number, room.needs, room.advice
     largest, grows = _largest()
     for resource, amount in needs.items():
         there = largest.get(resource, 0.0)
@@ -79,6 +126,9 @@ def _room_now(needs: Mapping[str, float]) -> int:
 
 def room_at_most(cpus: float, gpus: float) -> int:
     """Return how many processes of this size the cluster, grown to its full size, may hold at once."""
+    kinds = told_node_types()
+    if kinds is not None:
+        return max(room_now(cpus, gpus), sum(kind.room({"CPU": cpus, "GPU": gpus}) for kind in kinds))
     largest, grows = _largest()
     sizes = [largest.get(name, 0.0) // amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount]
     return max(room_now(cpus, gpus), int(min(sizes)) if grows else 0)

@@ -10,6 +10,7 @@ since Ray Data starts the next task a tenth to a quarter of a second after one h
 models, is one Ray Data job.
 """
 
+import gc
 import json
 import logging
 import os
@@ -24,12 +25,13 @@ import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, WorkerCrashedError
 
 from ecellm.errors import InputError, SurroundingsError, find_cause
-from ecellm.resources import check_room_for_tasks, room_at_most
+from ecellm.resources import check_room, room_at_most, room_for_a_task
 
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_STOP = 60.0
 _RESULT, _REFUSED, _GAVE_WAY, _FAILED = "result", "refused", "gave_way", "failed"
+_LEAST_SUBMITTED = 8
 _MOST_RETRIES = 3  # of one shard whose process has died
 _MOST_RESTARTS = 3  # of one actor that has died
 _LOST = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, MemoryError)
@@ -67,7 +69,7 @@ def run_shards(
     """
     cpus = cpus_of_a_core() if num_cpus is None else num_cpus
     needs = [memory(shard) for shard in shards] if callable(memory) else [memory] * len(shards)
-    check_room_for_tasks(name, cpus=cpus, memory=max((need or 0 for need in needs), default=0))
+    check_room(room_for_a_task(name, cpus=cpus, memory=max((need or 0 for need in needs), default=0)))
     task = ray.remote(function)
     arguments = {key: ray.put(value) for key, value in (function_args or {}).items()}
 
@@ -76,8 +78,10 @@ def run_shards(
         options = {"num_cpus": cpus, "memory": memory_of_one, "name": name, "max_retries": 0}
         return task.options(**options).remote(shard, **arguments)
 
-    # Twice the cluster's CPUs are submitted at a time: enough to keep it busy, and to make it grow.
-    window = num_workers or max(8, 2 * int(ray.cluster_resources().get("CPU", 1)))
+    def window() -> int:
+        # Twice the CPUs that are there by now: enough to keep the cluster busy, and to make it grow further.
+        return num_workers or max(_LEAST_SUBMITTED, 2 * int(ray.cluster_resources().get("CPU", 1)))
+
     calls = list(zip(shards, needs, strict=True))
     yield from _with_progress(_unordered(submit, calls, window, name), len(shards), name)
 
@@ -95,10 +99,10 @@ def cpus_of_a_core() -> float:
 def _unordered(
     submit: Callable[[Mapping[str, Any], float | None], Any],
     calls: Iterable[tuple[Mapping[str, Any], float | None]],
-    window: int,
+    window: Callable[[], int],
     name: str,
 ) -> Iterator[Any]:
-    """Yield results as tasks finish; only `window` tasks are submitted at a time.
+    """Yield results as tasks finish; only `window()` tasks are submitted at a time.
 
     A shard whose process died is done again behind all others: it may then have the memory for itself. When one fails,
     or nobody asks for more, those at work are stopped before this returns: none writes afterwards.
@@ -107,7 +111,8 @@ def _unordered(
     pending: dict[Any, tuple[int, tuple[Mapping[str, Any], float | None]]] = {}
     try:
         while waiting or pending:
-            while waiting and len(pending) < window:
+            most = window()
+            while waiting and len(pending) < most:
                 number, call = waiting.popleft()
                 pending[submit(*call)] = number, call
             (reference,), _ = ray.wait(list(pending))
@@ -230,7 +235,7 @@ def run_shards_on_actors(
         ray_remote_args_fn=lambda: {"max_restarts": _MOST_RESTARTS, "max_task_retries": 0},
     )
     results.context.max_errored_blocks = -1  # what actors raise comes as a result: an error is an actor that was lost
-    num_done = 0
+    num_done, why = 0, None
     try:
         for row in results.iter_rows():
             yield _taken(json.loads(row["outcome"]))
@@ -238,7 +243,17 @@ def run_shards_on_actors(
     except Exception as error:
         if not (lost := find_cause(error, RayActorError)):
             raise
-        raise _actor_lost(lost) from None
+        why = why_lost(lost)
+    finally:
+        # Ray ends an actor once nothing refers to it, and Ray Data's own objects refer to each other: until they are
+        # collected, actors that were restarted live on and keep their CPUs from those that come next.
+        del results
+        gc.collect()
+    if why is not None:
+        raise WorkerLostError(
+            f"an actor died and could not be kept alive by {_MOST_RESTARTS} restarts: {why}. Parts that are finished "
+            "stay; the same command goes on"
+        )
     if num_done < len(shards):
         raise WorkerLostError(
             f"{len(shards) - num_done} of {len(shards)} parts were lost with the actors that had them: killed from "
@@ -256,13 +271,6 @@ def _taken(outcome: Mapping[str, Any]) -> dict[str, Any]:
     if _FAILED in outcome:
         raise RuntimeError(f"an actor failed:\n{outcome[_FAILED]}")
     return dict(outcome[_RESULT])
-
-
-def _actor_lost(lost: BaseException) -> WorkerLostError:
-    return WorkerLostError(
-        f"an actor died and could not be kept alive by {_MOST_RESTARTS} restarts: {why_lost(lost)}. Parts that are "
-        "finished stay; the same command goes on"
-    )
 
 
 def room_for_actors(num_cpus: float, num_gpus: float) -> int:

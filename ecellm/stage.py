@@ -26,7 +26,7 @@ from ecellm.manifest import (
     refuse_if_occupied,
 )
 from ecellm.node_watch import NodeWatch
-from ecellm.resources import check_room_for_tasks
+from ecellm.resources import Room, check_room, room_for_a_task
 from ecellm.storage import Storage, absolute, join
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Stage(Generic[ConfigT]):
         check: raises InputError for whatever can be known to fail before work starts; returns lines to show the user.
         run: does the work; may be called again after it was killed, and then goes on.
         fingerprint_input: how an input is fingerprinted: (storage, config, name, path) -> fingerprint.
-        check_room: raises InputError if the cluster could never hold the stage's workers; its tasks are looked after.
+        room: what the stage's workers need at once; None if it has but tasks.
         task_memory: bytes that its largest task reserves.
     """
 
@@ -97,7 +97,7 @@ class Stage(Generic[ConfigT]):
     fingerprint_input: Callable[[Storage, ConfigT, str, str], str] = lambda storage, _config, _name, path: (
         fingerprint_input(storage, path)
     )
-    check_room: Callable[[ConfigT], None] = lambda _config: None
+    room: Callable[[ConfigT], Room | None] = lambda _config: None
     task_memory: float = 0
 
 
@@ -155,10 +155,14 @@ def _planned_fingerprint(planned: Mapping[str, str], path: str) -> str | None:
     return part_fingerprint(planned[parent], name) if parent in planned else None
 
 
-def check_plan(planned: Plan[Any]) -> None:
+def check_plan(planned: Plan[Any], *, comes_next: bool = True) -> None:
     """Run every check that comes before the work: a refusal costs nothing and comes first, then the stage's own.
 
     What the stage's check learned is logged.
+
+    Args:
+        planned: the stage.
+        comes_next: whether the work follows; if not, no nodes are asked for.
 
     Raises:
         InputError: the directory holds something else or the job's own input, an input is not as it was when it was
@@ -173,26 +177,28 @@ def check_plan(planned: Plan[Any]) -> None:
     if planned.state != OutputState.DONE:
         for name, path in planned.stage.inputs(planned.config).items():
             check_sizes(planned.storage, name, path)
-        check_stage_room(planned.stage, planned.config)
+        check_stage_room(planned.stage, planned.config, comes_next=comes_next)
         for line in planned.stage.check(planned.config, planned.storage):
             logger.info("%s: %s", planned.stage.job, line)
 
 
-def check_stage_room(stage: Stage[ConfigT], config: ConfigT) -> None:
+def check_stage_room(stage: Stage[ConfigT], config: ConfigT, *, comes_next: bool = True) -> None:
     """Raise `InputError` if a task or worker of the stage could never be scheduled: it would wait without a word."""
-    check_room_for_tasks(stage.job, memory=stage.task_memory)
-    stage.check_room(config)
+    workers = stage.room(config)
+    rooms = [room_for_a_task(stage.job, memory=stage.task_memory), *([workers] if workers else ())]
+    check_room(*rooms, may_ask=comes_next)
 
 
 def check_room_ahead(stage: Stage[ConfigT], config: ConfigT) -> None:
     """Do `check_stage_room` for a stage whose inputs are still to be made, unless its output is there already.
 
-    A stage that is done is not refused for want of the GPUs that made it.
+    A stage that is done is not refused for want of the GPUs that made it. No nodes are asked for: they would wait, and
+    cost, until the stage's turn comes.
     """
     storage, output_dir = Storage(config.storage), absolute(config.output_dir)
     storage.check_access(output_dir)
     if not storage.exists(join(output_dir, MANIFEST_NAME)):
-        check_stage_room(stage, config)
+        check_stage_room(stage, config, comes_next=False)
 
 
 def carry_out(planned: Plan[Any]) -> None:

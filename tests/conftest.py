@@ -15,6 +15,8 @@ pytest.register_assert_rewrite("tests.same_output")  # its assertions tell what 
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = ROOT / "cluster"
+# KubeRay 1.7's resource definitions: ray.io_rayclusters.yaml and ray.io_rayjobs.yaml of its chart, gzipped.
+SCHEMAS = Path(os.environ.get("ECELLM_SCHEMAS", ROOT.parent / "shared" / "schemas"))
 REAL_DATA = Path(os.environ.get("ECELLM_REAL_DATA", ROOT.parent / "shared" / "data"))
 
 

@@ -12,6 +12,8 @@ import pytest
 # Names of a run, and what it took: they follow from where a run reads its inputs and from the clock, not from the data.
 _OF_THE_RUN = {"run_id", "baseline_run_id", "model", "adapter", "samples_fingerprint"}
 _MEASURED = {"seconds", "tokens_per_second", "mfu", "memory_gib"}
+# Follows from how many workers share out the rows of a step.
+_OF_THE_WORKERS = {"padding_share"}
 # Sums that are added in another order where the number of workers, or a restart, changed: equal to rounding.
 _COMPUTED = {"loss", "grad_norm", "choice_scores"}
 _LEFT_OUT = ("checkpoints/", "tensorboard/")
@@ -51,7 +53,7 @@ def _assert_same_table(name: str, ours: pa.Table, reference: pa.Table, tolerance
         assert ours[ids].to_pylist() == reference[ids].to_pylist(), f"{name}: {ids}"
     for column in _COMPUTED.intersection(ours.column_names):
         _assert_close(ours[column].to_pylist(), reference[column].to_pylist(), tolerance, f"{name}: {column}")
-    own_columns = _OF_THE_RUN | _MEASURED | _COMPUTED
+    own_columns = _OF_THE_RUN | _MEASURED | _OF_THE_WORKERS | _COMPUTED
     kept = [column for column in ours.column_names if column not in own_columns]
     digests = [{column: digest_of(table[column]) for column in kept} for table in (ours, reference)]
     differing = [column for column in kept if digests[0][column] != digests[1][column]]

@@ -40,11 +40,11 @@ class Group:
 def asked(monkeypatch):
     """Return a function that asks, given what is said look by look, and when the demand is met."""
 
-    def ask(*said, ready_after=10**9):
+    def ask(*said, ready_after=10**9, there=0.0):
         told, made = list(said), []
         monkeypatch.setattr(autoscaler, "placement_group", lambda bundles: made.append(bundles) or Group(ready_after))
         monkeypatch.setattr(autoscaler, "remove_placement_group", lambda _: made.append("removed"))
-        monkeypatch.setattr(autoscaler, "_PATIENCE_SECONDS", 0.2)
+        monkeypatch.setattr(autoscaler.ray, "cluster_resources", lambda: {"CPU": 1.0, "GPU": there})
 
         def report():
             one = told.pop(0) if len(told) > 1 else told[0]
@@ -53,7 +53,7 @@ def asked(monkeypatch):
         latest = []
         monkeypatch.setattr(autoscaler, "_report_of_version_1", lambda: latest.append(report()) or latest[-1][0])
         monkeypatch.setattr(autoscaler, "_state_of_version_2", lambda: latest[-1][1])
-        answer = brings_nodes("num_workers=2", NODE, 2)
+        answer = brings_nodes("num_workers=2", NODE, 2, 0.2)
         assert made in ([], [[NODE, NODE], "removed"])
         return answer, bool(made)
 
@@ -69,7 +69,10 @@ def test_where_nobody_adds_nodes_nothing_is_demanded(asked):
 
 
 def test_version_1_says_what_it_starts(asked):
-    assert asked(of_version_1(), of_version_1(pending_resources={"CPU": 4, "GPU": 2})) == (True, True)
+    assert asked(of_version_1(), of_version_1(pending_resources={"CPU": 4, "GPU": 4})) == (True, True)
+    half = of_version_1(pending_resources={"CPU": 4, "GPU": 2})
+    assert asked(of_version_1(), half) == (False, True)  # one of the two nodes that it takes
+    assert asked(of_version_1(), half, there=2.0) == (True, True)
     assert asked(of_version_1(pending_resources={"CPU": 8})) == (False, True)  # nodes without GPUs, for others
     assert asked(of_version_1()) == (False, True)
 

@@ -88,6 +88,16 @@ def test_a_dead_process_of_this_host_holds_nothing(tmp_path):
         pass
 
 
+def test_a_process_of_another_container_with_this_host_s_name_may_live(tmp_path):
+    held_by(tmp_path / "out", host=socket.gethostname(), pid=2**22 + 1, age=1)
+    path = tmp_path / "out" / RUN_NAME
+    record = json.loads(path.read_text())
+    record["owner"]["pid_namespace"] = "pid:[1]"
+    path.write_text(json.dumps(record))
+    with pytest.raises(OutputHeldError):
+        claim(tmp_path / "out")
+
+
 def test_two_at_once_in_one_process(tmp_path):
     with claim(tmp_path / "out"), pytest.raises(OutputHeldError):
         claim(tmp_path / "out")

@@ -5,7 +5,7 @@ from ray._private.state import state
 
 from ecellm import resources
 from ecellm.errors import InputError
-from ecellm.resources import check_room, check_room_for_tasks, room_at_most, room_now
+from ecellm.resources import Room, check_room, room_at_most, room_for_a_task, room_now
 
 
 @pytest.fixture
@@ -23,12 +23,17 @@ def cluster(monkeypatch):
         monkeypatch.setattr(resources.ray, "nodes", lambda: told)
         monkeypatch.setattr(state, "get_max_resources_from_cluster_config", lambda: most)
         monkeypatch.setattr(resources, "brings_nodes", lambda *_: brings)
+        monkeypatch.setattr(resources, "may_bring_nodes", lambda: brings)
 
     return tell_of
 
 
 def check(number, cpus, gpus=0):
-    check_room("num_workers=N", number=number, cpus=cpus, gpus=gpus, advice="lower num_workers")
+    check_room(Room(what="num_workers=N", number=number, cpus=cpus, gpus=gpus, advice="lower num_workers"))
+
+
+def check_room_for_tasks(name, memory=0):
+    check_room(room_for_a_task(name, memory=memory))
 
 
 def refusal(number, cpus, gpus=0):
@@ -127,6 +132,63 @@ def test_an_autoscaler_that_tells_no_limits_is_asked(cluster):
     check_room_for_tasks("build")
     cluster({"CPU": 4.0}, most={"CPU": 6}, brings=True)
     assert "needs 9 CPUs, but the cluster has 6:" in refusal(9, cpus=1)  # what it has told is not asked again
+
+
+def test_all_rooms_together_are_asked_for_within_a_minute(cluster, monkeypatch):
+    now, patience = [0.0], []
+    cluster({"CPU": 0.0}, brings=True)
+
+    def takes_all_its_time(_what, _needs, _number, seconds):
+        patience.append(seconds)
+        now[0] += seconds
+        return True
+
+    monkeypatch.setattr(resources, "brings_nodes", takes_all_its_time)
+    monkeypatch.setattr(resources.time, "monotonic", lambda: now[0])
+    check_room(room_for_a_task("predict"), Room(what="one actor", number=1, cpus=1, gpus=1, advice="set use_gpu=false"))
+    assert len(patience) == 2
+    assert now[0] <= 60
+
+
+def test_what_does_not_come_next_asks_for_no_nodes(cluster, monkeypatch):
+    actor = Room(what="one actor", number=1, cpus=1, gpus=1, advice="set use_gpu=false")
+    cluster({"CPU": 4.0}, brings=True)
+    monkeypatch.setattr(resources, "brings_nodes", lambda *_: pytest.fail("nodes come and wait"))
+    check_room(actor, may_ask=False)
+    cluster({"CPU": 4.0}, brings=False)  # nobody could bring any
+    with pytest.raises(InputError, match="needs 1 GPUs, but the cluster has 0"):
+        check_room(actor, may_ask=False)
+
+
+NODE_TYPES = '[{"max": 4, "CPU": 16, "memory": 64e9}, {"max": 2, "CPU": 96, "GPU": 8}]'
+
+
+def test_node_types_in_the_environment_are_asked_instead(cluster, monkeypatch):
+    cluster({"CPU": 0.0}, brings=True)
+    monkeypatch.setenv("ECELLM_NODE_TYPES", NODE_TYPES)
+    monkeypatch.setattr(resources, "brings_nodes", lambda *_: pytest.fail("nobody need be asked"))
+    check(16, cpus=8, gpus=1)
+    check(2, cpus=96, gpus=8)
+    check(4 + 2 * 6, cpus=16)
+    check_room_for_tasks("evaluate", memory=64e9)
+    assert refusal(17, cpus=8, gpus=1) == (
+        "num_workers=N: 17 with 8 CPUs, 1 GPUs each must run at once, but the nodes that ECELLM_NODE_TYPES allows hold "
+        "16: lower num_workers, or allow more nodes"
+    )
+    assert "hold 0" in refusal(1, cpus=97)
+    assert "hold 0" in refusal(1, cpus=1, gpus=9)
+    assert room_at_most(16, 0) == 4 + 12
+    assert room_at_most(1, 1) == 16
+    cluster({"CPU": 200.0, "GPU": 32.0})  # more than it was told of
+    check(17, cpus=8, gpus=1)
+
+
+@pytest.mark.parametrize("text", ["16", "[16]", '[{"max": 4, "cpu": 16}]', '[{"max": "many"}]', "{", '[{"max": true}]'])
+def test_node_types_that_are_none(cluster, monkeypatch, text):
+    cluster({"CPU": 4.0})
+    monkeypatch.setenv("ECELLM_NODE_TYPES", text)
+    with pytest.raises(InputError, match="ECELLM_NODE_TYPES in the environment of the head is not what it should be"):
+        check(1, cpus=1)
 
 
 def test_tasks_need_a_cpu_and_their_memory_on_one_node(cluster):

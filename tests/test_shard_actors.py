@@ -1,8 +1,10 @@
 """Shards on actors: what ends the job, and how."""
 
 import os
+import time
 
 import pytest
+import ray
 
 from ecellm.errors import InputError
 from ecellm.shards import WorkerLostError, run_shards_on_actors
@@ -33,6 +35,23 @@ def test_a_shard_that_kills_its_actor_is_left_and_the_others_are_done(tmp_path):
 
 def shards(number):
     return [{"number": place} for place in range(number)]
+
+
+def test_actors_that_died_of_their_last_shard_leave_no_room_taken():
+    """Each is restarted when all is over; as many rounds as there are CPUs would otherwise end in waiting for ever."""
+
+    class Deadly:
+        def __call__(self, shard):
+            os._exit(1)
+
+    free = ray.available_resources()["CPU"]
+    for _ in range(2):
+        with pytest.raises(WorkerLostError, match="1 of 1 parts were lost"):
+            list(run_shards_on_actors(shards(1), Deadly, constructor_args={}, num_actors=1))
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU", 0) < free:
+        assert time.monotonic() < deadline, ray.available_resources()
+        time.sleep(0.2)
 
 
 def test_what_an_actor_raises_ends_the_job_with_its_message():

@@ -36,6 +36,7 @@ def nodes(monkeypatch):
         monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
         monkeypatch.setattr(state, "get_max_resources_from_cluster_config", lambda: None)
         monkeypatch.setattr(resources, "brings_nodes", lambda *_: False)
+        monkeypatch.setattr(resources, "may_bring_nodes", lambda: False)
 
     return tell_of
 

@@ -44,7 +44,7 @@ from ecellm.dataset.write_samples import write_steps
 from ecellm.errors import InputError, find_cause
 from ecellm.fingerprint import fingerprint_input, fingerprint_of
 from ecellm.redaction import redacted_arguments
-from ecellm.resources import check_room_for_tasks
+from ecellm.resources import check_room, room_for_a_task
 from ecellm.schema import QUALITY
 from ecellm.sources.amazon_reviews import require
 from ecellm.stage import Outcome, Run, Stage
@@ -125,7 +125,7 @@ def _fingerprint_input(storage: Storage, config: BuildConfig, name: str, path: s
     needed, optional = _raw_files(config, storage, path)
     require(storage, needed)
     files = [*needed, *optional]
-    check_room_for_tasks("build")  # this comes before all other checks
+    check_room(room_for_a_task("build"))  # this comes before all other checks
     digest = ray.remote(Storage.digest)
     digests = ray.get([digest.remote(storage, file) for file in files])
     return fingerprint_of({file.removeprefix(path): own for file, own in zip(files, digests, strict=True)})

@@ -22,9 +22,9 @@ from ecellm.evaluation.report.write import write_report
 from ecellm.evaluation.score_shard import evaluate_shard
 from ecellm.evaluation.similarity.step import (
     MODEL_FIELDS,
-    check_room_for_models,
     check_similarity,
     compute_similarity,
+    room_for_models,
     similarity_inputs,
 )
 from ecellm.models import fingerprint_with_model
@@ -185,6 +185,6 @@ STAGE = Stage(
     check=_check,
     run=_run,
     fingerprint_input=fingerprint_with_model(*MODEL_FIELDS),
-    check_room=check_room_for_models,
+    room=room_for_models,
     task_memory=BASE_BYTES,
 )

@@ -29,7 +29,7 @@ from ecellm.inference.suspects import ADVICE, what_is_noted
 from ecellm.inference.trained_prompt import check_prompt_format
 from ecellm.models import local_model, locate, model_fingerprint, require_weights
 from ecellm.prompts.rendering import PromptParts
-from ecellm.resources import check_room
+from ecellm.resources import Room
 from ecellm.shards import WorkerLostError, cpus_of_a_core, room_for_actors, run_shards_on_actors
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, join
@@ -68,9 +68,9 @@ def _num_actors(config: PredictConfig) -> int | None:
     return config.num_actors or (1 if config.engine == "openai" else None)
 
 
-def _check_room(config: PredictConfig) -> None:
-    check_room(
-        f"one actor with cpus_per_actor={config.cpus_per_actor}",
+def _room(config: PredictConfig) -> Room:
+    return Room(
+        what=f"one actor with cpus_per_actor={config.cpus_per_actor}",
         number=1,
         cpus=config.cpus_per_actor,
         gpus=_gpus_of_an_actor(config),
@@ -134,7 +134,7 @@ def make_stage(answer_space: AnswerSpaceOf) -> Stage[PredictConfig]:
         check=partial(_check, answer_space),
         run=partial(_run, answer_space),
         fingerprint_input=_fingerprint_input,
-        check_room=_check_room,
+        room=_room,
     )
 
 

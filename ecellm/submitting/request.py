@@ -77,6 +77,8 @@ def make_request(
             )
     if recipe is None and job is None:
         raise InputError("name a recipe (jobs/recipes/NAME.yaml), or a job (--job NAME) and its fields as key=value")
+    if recipe is not None:
+        _refuse_secrets(recipe)
     job = job or job_of(str(recipe))
     config = load_config(CONFIGS[job], recipe, overrides)
     _refuse_lost_output(job, config)
@@ -102,6 +104,16 @@ def job_of(recipe: str) -> str:
             f"command, such as `# python -m jobs.build {recipe}`"
         )
     return named.pop()
+
+
+def _refuse_secrets(recipe: str) -> None:
+    """Raise `InputError` if a recipe holds a login or a key: it goes along, and stays on the cluster."""
+    for number, line in enumerate(Path(recipe).read_text(encoding="utf-8").splitlines(), 1):
+        if redacted_text(line) != line:
+            raise InputError(
+                f"{recipe}, line {number}: {redacted_text(line).strip()}: recipes are copied to the cluster; give the "
+                "nodes the credentials instead"
+            )
 
 
 def _refuse_lost_output(job: str, config: ClusterConfig) -> None:

@@ -15,7 +15,7 @@ import ray
 from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.manifest import read_manifest
-from ecellm.resources import check_room
+from ecellm.resources import Room
 from ecellm.storage import Storage, join
 from ecellm.training.estimate import Facts, Lengths, gpu_memory_gib
 from ecellm.training.order import RowGroup
@@ -24,11 +24,11 @@ from ecellm.training.rows import COLUMNS, INDEX_NAME, read_group, read_index, sp
 _GPU_WAIT_SECONDS = 60.0
 
 
-def check_resources(config: FinetuneConfig) -> None:
-    """Raise `InputError` if the cluster, grown to its full size, could not hold the fewest workers that will do."""
+def room_of_workers(config: FinetuneConfig) -> Room:
+    """Return what the fewest workers that will do need at once."""
     field = "num_workers" if config.min_workers is None else "min_workers"
-    check_room(
-        f"{field}={getattr(config, field)} with cpus_per_worker={config.cpus_per_worker}",
+    return Room(
+        what=f"{field}={getattr(config, field)} with cpus_per_worker={config.cpus_per_worker}",
         number=getattr(config, field),
         cpus=config.cpus_per_worker,
         gpus=1 if config.use_gpu else 0,

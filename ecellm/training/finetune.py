@@ -23,7 +23,7 @@ from ecellm.models import fingerprint_with_model, locate
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, is_local
 from ecellm.training.checkpoint import RUN_DIRECTORY
-from ecellm.training.checks import check_model_and_rows, check_resources, memory_of_a_gpu
+from ecellm.training.checks import check_model_and_rows, memory_of_a_gpu, room_of_workers
 from ecellm.training.estimate import Facts, describe, refuse_if_too_large
 from ecellm.training.export import Finished, finish
 from ecellm.training.job import Evaluator, Job
@@ -139,5 +139,5 @@ def make_stage(evaluator: Evaluator | None) -> Stage[FinetuneConfig]:
         check=_check,
         run=partial(_run, evaluator=evaluator),
         fingerprint_input=fingerprint_with_model("base_model"),
-        check_room=check_resources,
+        room=room_of_workers,
     )

@@ -1,15 +1,13 @@
 """The object store goes away in the middle of a job and comes back: the job goes on by itself, or the next one does."""
 
-import subprocess
-import sys
 import time
 
 import pytest
 
 from tests.chaos.faults_chain import last_line, run_job, words_of
 from tests.chaos.faults_store import restartable_store
-from tests.conftest import ROOT, missing
-from tests.driver_process import environment_without_ray
+from tests.conftest import missing
+from tests.driver_process import start_driver, wait_at_work
 from tests.object_store import weed_binary
 from tests.same_output import assert_same_output
 
@@ -38,15 +36,9 @@ def predict_words(server, output, *more):
 
 def start_predict(server, log, *more):
     """Start the job; return it once it has written some parts."""
-    command = [sys.executable, "-m", "jobs.predict", *predict_words(server, f"{ROOT_URL}/out", *more)]
-    environment = environment_without_ray() | server.store.environment
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
-    fs, deadline = server.store.filesystem(), time.monotonic() + 240
-    while not (fs.exists("outage-test/out/data") and len(fs.find("outage-test/out/data")) >= 3):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+    process = start_driver("predict", predict_words(server, f"{ROOT_URL}/out", *more), log, server.store.environment)
+    fs = server.store.filesystem()
+    wait_at_work(process, lambda: fs.exists("outage-test/out/data") and len(fs.find("outage-test/out/data")) >= 3, log)
     return process
 
 

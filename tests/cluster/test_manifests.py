@@ -5,6 +5,7 @@ import gzip
 import itertools
 import re
 import shlex
+import subprocess
 from importlib import metadata
 
 import jsonschema
@@ -14,12 +15,14 @@ from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscali
 from ray.dashboard.http_server_agent import PUBLIC_EXACT_PATHS
 from ray.scripts.scripts import drain_node
 
+from ecellm.node_types import VARIABLE, NodeType, told_node_types
 from ecellm.pipeline import resolve
+from ecellm.sources.fetch_addresses import read_addresses, select
 from ecellm.stages import load_stage
-from tests.conftest import CLUSTER, ROOT, missing
+from ecellm.storage import Storage
+from tests.conftest import CLUSTER, ROOT, SCHEMAS, missing
 from tests.job_commands import check, commands_in
 
-SCHEMAS = ROOT.parent / "shared" / "schemas"
 KUBERAY = CLUSTER / "kuberay"
 DOCUMENTS = {
     path.stem: list(yaml.safe_load_all(path.read_text(encoding="utf-8"))) for path in sorted(KUBERAY.glob("*.yaml"))
@@ -44,7 +47,7 @@ def definition(plural):
     """The schema of ray.io/v1, in which unknown fields are errors (the API server would drop them, silently)."""
     path = SCHEMAS / f"ray.io_{plural}.yaml.gz"
     if not path.is_file():
-        missing("real_data", f"no resource definitions at {path}")
+        missing("schemas", f"KubeRay's resource definitions are not in {SCHEMAS}; set ECELLM_SCHEMAS")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a megabyte of YAML
     versions = yaml.load(gzip.decompress(path.read_bytes()), loader)["spec"]["versions"]
     (schema,) = (version["schema"]["openAPIV3Schema"] for version in versions if version["name"] == "v1")
@@ -182,9 +185,54 @@ def test_the_entrypoint_is_a_valid_command():
 def test_the_code_comes_from_the_object_store_with_the_usual_environment():
     sent = yaml.safe_load(RAY_JOB["spec"]["runtimeEnvYAML"])
     assert set(sent) == {"working_dir", "env_vars"}
-    assert sent["working_dir"] == "s3://BUCKET/code/ecellm-COMMIT.zip"
+    assert sent["working_dir"] == "s3://BUCKET/code/ecellm-REVISION.zip"
     usual = yaml.safe_load((ROOT / "runtime_env.yaml").read_text())["env_vars"]
-    assert sent["env_vars"] == {"ECELLM_GIT_COMMIT": "COMMIT", **usual}
+    assert sent["env_vars"] == {"ECELLM_GIT_COMMIT": "REVISION", **usual}
+
+
+@pytest.mark.parametrize("source", [KUBERAY / "rayjob.yaml", CLUSTER / "README.md"], ids=["rayjob", "README"])
+def test_the_documented_sed_fills_all_placeholders_in(source):
+    text = source.read_text(encoding="utf-8").replace("\n#", "\n")
+    [command] = re.findall(r"sed (-e [^|]*(?:\|[^|]*)*?)\\\n\s*cluster/kuberay/rayjob\.yaml", text)
+    command = command.replace("$(git rev-parse HEAD)", "0123abcd")
+    filled = subprocess.run(
+        ["sed", *(word for word in shlex.split(command) if word.strip())],
+        input=(KUBERAY / "rayjob.yaml").read_text(encoding="utf-8"),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    manifest = yaml.safe_load(filled)
+    sent = yaml.safe_load(manifest["spec"]["runtimeEnvYAML"])
+    assert sent["working_dir"] == "s3://my-bucket/code/ecellm-0123abcd.zip"
+    assert sent["env_vars"]["ECELLM_GIT_COMMIT"] == "0123abcd"
+    assert not re.search(r"REGISTRY|BUCKET|REVISION", yaml.safe_dump(manifest))
+
+
+def test_the_data_are_read_where_the_readme_fetches_them_to():
+    readme = (CLUSTER / "README.md").read_text(encoding="utf-8")
+    [fetched] = re.findall(r"jobs\.fetch raw_dir=(\S+) sources=\[ecinstruct\]", readme)
+    there = {f"{fetched}/{entry.name}" for entry in select(read_addresses(Storage(), None), ["ecinstruct"])}
+    read = re.findall(r"=(s3://BUCKET/release/\S+)", RAY_JOB["spec"]["entrypoint"] + readme)
+    assert len(read) >= 6
+    assert {path for path in read if path != fetched} <= there
+
+
+def test_drivers_are_told_what_the_pools_may_grow_to(monkeypatch):
+    (told,) = [variable["value"] for variable in container("head")["env"] if variable["name"] == VARIABLE]
+    monkeypatch.setenv(VARIABLE, told)
+    types = _derive_autoscaling_config_from_ray_cr(copy.deepcopy(RAY_CLUSTER))["available_node_types"]
+    assert told_node_types() == [
+        NodeType(
+            types[pool]["max_workers"],
+            {
+                name: types[pool]["resources"][name]
+                for name in ("CPU", "GPU", "memory")
+                if name in types[pool]["resources"]
+            },
+        )
+        for pool in ("cpu", "gpu")
+    ]
 
 
 def test_every_ray_pod_asks_for_the_token():

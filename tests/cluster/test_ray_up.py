@@ -1,6 +1,7 @@
 """The `ray up` files: by Ray's own schema and preparation, without a cloud."""
 
 import json
+import re
 from pathlib import Path
 
 import botocore.session
@@ -11,6 +12,7 @@ import yaml
 from botocore.validate import ParamValidator
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from ecellm.node_types import VARIABLE, NodeType, told_node_types
 from tests.conftest import CLUSTER
 
 FILES = {path.stem: path for path in sorted((CLUSTER / "ray_up").iterdir())}
@@ -77,6 +79,17 @@ def test_gpu_workers_are_spot_and_the_head_is_not():
     # Google's nodes tell Ray nothing of themselves before they are there.
     assert gcp["gpu"]["resources"] == {"CPU": 96, "GPU": 8, "memory": 900_000_000_000}
     assert set(gcp["cpu"]["resources"]) == {"CPU", "memory"}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_drivers_are_told_what_the_nodes_may_grow_to(cloud, monkeypatch):
+    config = loaded(cloud)
+    (told,) = re.findall(rf"{VARIABLE}='([^']*)'", " ".join(config["head_start_ray_commands"]))
+    monkeypatch.setenv(VARIABLE, told)
+    types = [config["available_node_types"][name] for name in ("cpu", "gpu")]
+    amazons = [{"CPU": 16}, {"CPU": 96, "GPU": 8}]  # m7i.4xlarge, p4de.24xlarge: Ray asks Amazon
+    resources = amazons if cloud == "aws" else [kind["resources"] for kind in types]
+    assert told_node_types() == [NodeType(kind["max_workers"], own) for kind, own in zip(types, resources, strict=True)]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -1,7 +1,6 @@
 """Model directories that others made: config, tokenizer, weights and adapters with hostile content, refused in a line."""
 
 import json
-import pickle
 import shutil
 import struct
 from functools import cache
@@ -93,33 +92,10 @@ def test_an_adapters_files(data):
         read_or_be_told(lambda: load_model(str(model()), None, adapters, precision="fp32", use_gpu=False), directory)
 
 
-class Payload:
-    """Unpickled, it would leave a file behind."""
-
-    def __init__(self, path):
-        self._path = str(path)
-
-    def __reduce__(self):
-        return (open, (self._path, "w"))
-
-
 def without_safetensors(directory):
     shutil.copytree(model(), directory)
     (directory / "model.safetensors").unlink()
     return directory
-
-
-def test_a_pickle_among_the_weights_is_not_run(tmp_path):
-    directory = without_safetensors(tmp_path / "model")
-    (directory / "pytorch_model.bin").write_bytes(pickle.dumps({"lm_head.weight": Payload(tmp_path / "EXECUTED")}))
-    with pytest.raises(InputError, match=str(directory)):
-        load(directory)
-    import torch
-
-    torch.save({"lm_head.weight": Payload(tmp_path / "EXECUTED")}, directory / "pytorch_model.bin")
-    with pytest.raises(InputError, match=str(directory)):
-        load(directory)
-    assert not (tmp_path / "EXECUTED").exists()
 
 
 def header_of(tensors):

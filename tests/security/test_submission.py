@@ -51,3 +51,15 @@ def test_a_credential_in_a_word_is_refused_and_not_repeated(upload, word):
     with pytest.raises(InputError, match="Ray shows a job's command") as caught:
         make_request(upload, RECIPE, [*WORDS, word])
     assert not [name for name, value in ALL.items() if value in str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f"raw_dir: http://{LOGIN}@host/raw", f"# raw_dir: https://host/raw?X-Amz-Signature={PASSWORD}"],
+)
+def test_a_credential_in_a_recipe_is_refused_and_not_repeated(upload, tmp_path, line):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"# python -m jobs.build own.yaml\n{line}\noutput_dir: s3://bucket/run\n")
+    with pytest.raises(InputError, match=r"own\.yaml, line 2: .*recipes are copied to the cluster") as caught:
+        make_request(upload, str(recipe), [])
+    assert not [name for name, value in ALL.items() if value in str(caught.value)]

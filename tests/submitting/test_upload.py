@@ -33,6 +33,16 @@ def test_the_repository_s_upload_is_its_code_and_small():
     assert not [name for name in files if "__pycache__" in name or name.endswith((".pyc", ".safetensors"))]
 
 
+@pytest.mark.parametrize(
+    "name", [".env", "prod.env", ".env.local", "store.pem", "id.key", "credentials.json", "jobs/aws_credentials"]
+)
+def test_keys_that_lie_beside_the_code_stay_behind(tmp_path, name):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "run.py").write_text("x = 1\n")
+    (tmp_path / name).write_text("made-up")
+    assert set(list_files(tmp_path, EXCLUDES)) == {"jobs/run.py"}
+
+
 def test_the_list_is_what_ray_packs(tmp_path):
     """Ray's client makes its package by this call."""
     package = tmp_path / "package.zip"
@@ -94,7 +104,7 @@ def test_it_takes_a_checkout(tmp_path):
         read_upload(tmp_path, tmp_path)
 
 
-def test_a_commit_is_dirty_if_tracked_files_were_changed(tmp_path, monkeypatch):
+def test_a_commit_is_dirty_if_the_code_is_not_the_commit_s(tmp_path, monkeypatch):
     from ecellm import manifest
 
     monkeypatch.delenv("ECELLM_GIT_COMMIT", raising=False)
@@ -106,7 +116,12 @@ def test_a_commit_is_dirty_if_tracked_files_were_changed(tmp_path, monkeypatch):
     git(tmp_path, "commit", "--quiet", "--message", "a")
     git(tmp_path, "tag", "-a", "v1", "-m", "a release")
     commit = git(tmp_path, "rev-parse", "HEAD")
-    (tmp_path / "untracked").write_text("1")
+    (tmp_path / "notes").write_text("of no commit, and no code")
+    assert manifest.git_commit() == commit
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "new.yaml").write_text("a: 1")
+    assert manifest.git_commit() == f"{commit}-dirty"
+    (tmp_path / "jobs" / "new.yaml").unlink()
     assert manifest.git_commit() == commit
     (tmp_path / "a").write_text("2")
     assert manifest.git_commit() == f"{commit}-dirty"

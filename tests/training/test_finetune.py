@@ -15,7 +15,7 @@ from conftest import example_rows, make_llama, write_rows
 from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.schema import TRAINING_LOG
-from ecellm.stage import Run, execute, plan
+from ecellm.stage import Run, check_stage_room, execute, plan
 from ecellm.stages import load_stage
 from ecellm.storage import Storage
 from ecellm.training import finetune, loop
@@ -312,7 +312,7 @@ def test_a_run_that_diverges_stops_with_the_step_and_its_samples(llama, tmp_path
 
 
 def check(config_):
-    STAGE.check_room(config_)
+    check_stage_room(STAGE, config_)
     STAGE.check(config_, Storage())
 
 

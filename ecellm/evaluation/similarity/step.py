@@ -19,7 +19,7 @@ from ecellm.evaluation.similarity.shard import SimilarityActor, compute_without_
 from ecellm.evaluation.similarity.texts import TextPair
 from ecellm.evaluation.similarity_table import DIRECTORY
 from ecellm.models import locate
-from ecellm.resources import check_room
+from ecellm.resources import Room
 from ecellm.shards import run_shards, run_shards_on_actors
 from ecellm.stage import Run
 from ecellm.storage import Storage, join
@@ -38,17 +38,18 @@ def similarity_inputs(config: EvaluateConfig) -> dict[str, str]:
     return {field: locate(name) for field, name in names.items() if name}
 
 
-def check_room_for_models(config: EvaluateConfig) -> None:
-    """Raise `InputError` if no node can hold the models that are asked for."""
-    if needs_models(config):
-        check_room(
-            f"similarity_actors={config.similarity_actors or 1} with "
-            f"similarity_use_gpu={str(config.similarity_use_gpu).lower()}",
-            number=config.similarity_actors or 1,
-            cpus=1,
-            gpus=int(config.similarity_use_gpu),
-            advice="set similarity_use_gpu=false" if config.similarity_use_gpu else "lower similarity_actors",
-        )
+def room_for_models(config: EvaluateConfig) -> Room | None:
+    """Return what the models that are asked for need at once; None if there are none."""
+    if not needs_models(config):
+        return None
+    return Room(
+        what=f"similarity_actors={config.similarity_actors or 1} with "
+        f"similarity_use_gpu={str(config.similarity_use_gpu).lower()}",
+        number=config.similarity_actors or 1,
+        cpus=1,
+        gpus=int(config.similarity_use_gpu),
+        advice="set similarity_use_gpu=false" if config.similarity_use_gpu else "lower similarity_actors",
+    )
 
 
 def check_similarity(config: EvaluateConfig) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ecellm.evaluation.similarity import measures, rouge, shard, step
 from ecellm.evaluation.similarity.texts import TextPair
 from ecellm.evaluation.similarity_table import REASONS_KEY, read_similarity
 from ecellm.schema import TEXT_SIMILARITY
-from ecellm.stage import Run, plan
+from ecellm.stage import Run, check_stage_room, plan
 from ecellm.stages import load_stage
 from ecellm.storage import Storage
 from ecellm.tasks import task_named
@@ -45,7 +45,7 @@ def config(tmp_path, make_sample, write_samples, write_predictions):
 
 
 def check(config):
-    STAGE.check_room(config)
+    check_stage_room(STAGE, config)
     return STAGE.check(config, Storage())
 
 
