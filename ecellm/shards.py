@@ -10,15 +10,15 @@ since Ray Data starts the next task a tenth to a quarter of a second after one h
 models, is one Ray Data job.
 """
 
-import gc
 import json
 import logging
 import os
 import time
 import traceback
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -218,6 +218,12 @@ def run_shards_on_actors(
     if num_actors is None:
         num_cpus *= cpus_of_a_core()
     first = num_actors or room_for_actors(num_cpus, num_gpus)
+    names: list[str] = []
+
+    def a_name() -> str:
+        names.append(f"{actor_class.__name__}-{uuid.uuid4().hex}")
+        return names[-1]
+
     results = ray.data.from_items(
         [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
     ).map(
@@ -232,7 +238,7 @@ def run_shards_on_actors(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         # Ray's own retries wait for the very actor that was lost, or are used up before Ray knows that its node is.
-        ray_remote_args_fn=lambda: {"max_restarts": _MOST_RESTARTS, "max_task_retries": 0},
+        ray_remote_args_fn=lambda: {"max_restarts": _MOST_RESTARTS, "max_task_retries": 0, "name": a_name()},
     )
     results.context.max_errored_blocks = -1  # what actors raise comes as a result: an error is an actor that was lost
     num_done, why = 0, None
@@ -244,11 +250,8 @@ def run_shards_on_actors(
         if not (lost := find_cause(error, RayActorError)):
             raise
         why = why_lost(lost)
-    finally:
-        # Ray ends an actor once nothing refers to it, and Ray Data's own objects refer to each other: until they are
-        # collected, actors that were restarted live on and keep their CPUs from those that come next.
-        del results
-        gc.collect()
+    if why is not None or num_done < len(shards):
+        _kill_actors(names)
     if why is not None:
         raise WorkerLostError(
             f"an actor died and could not be kept alive by {_MOST_RESTARTS} restarts: {why}. Parts that are finished "
@@ -271,6 +274,17 @@ def _taken(outcome: Mapping[str, Any]) -> dict[str, Any]:
     if _FAILED in outcome:
         raise RuntimeError(f"an actor failed:\n{outcome[_FAILED]}")
     return dict(outcome[_RESULT])
+
+
+def _kill_actors(names: Iterable[str]) -> None:
+    """End actors of a pool that has lost some.
+
+    Ray ends an actor once nothing refers to it. One that is being restarted by then, and Ray Data's own objects, which
+    refer to each other, keep it, and its CPUs from those that come next.
+    """
+    for name in names:
+        with suppress(ValueError):  # it is gone
+            ray.kill(ray.get_actor(name))
 
 
 def room_for_actors(num_cpus: float, num_gpus: float) -> int:
