@@ -47,6 +47,7 @@ class Suspects:
             part: file name of the part.
         """
         self._storage = storage
+        self._output_dir = output_dir
         self._part = part
         self._path = join(part_directory(output_dir, part), _NAME)
         state = storage.read_json(self._path) if storage.exists(self._path) else {}
@@ -75,12 +76,17 @@ class Suspects:
                 continue
             bad.append(key)
             if len(bad) == _MOST_BAD_IN_A_ROW:
-                self._storage.remove(self._path)  # what is run next may have been given more memory
+                self._forget()  # what is run next may have been given more memory
                 raise SurroundingsError(
                     f"{self._part}: the process that answers died {_DEATHS_OF_A_BAD_ROW} times at each of the rows "
                     f"{', '.join(bad)}, asked alone: it is not the rows. {ADVICE}; the same command goes on"
                 )
             yield row, _DIED
+
+    def _forget(self) -> None:
+        """Remove the notes on all parts: they blame rows for what was not theirs."""
+        for path in _notes(self._storage, self._output_dir):
+            self._storage.remove(path)
 
     def _write(self, asked: str | None) -> None:
         state = {"num_starts": self._num_starts, "asked": asked, "num_deaths": self._num_deaths}
@@ -98,5 +104,8 @@ class Suspects:
 
 def what_is_noted(storage: Storage, output_dir: str) -> dict[str, Any]:
     """Return the notes on all parts at work, by their paths: other ones while bad rows are being found."""
-    paths = storage.list_files(join(output_dir, JOURNAL_DIRECTORY), f"/{_NAME}")
-    return {path: storage.read_json(path) for path in paths}
+    return {path: storage.read_json(path) for path in _notes(storage, output_dir)}
+
+
+def _notes(storage: Storage, output_dir: str) -> list[str]:
+    return storage.list_files(join(output_dir, JOURNAL_DIRECTORY), f"/{_NAME}")

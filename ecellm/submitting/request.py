@@ -77,10 +77,10 @@ def make_request(
             )
     if recipe is None and job is None:
         raise InputError("name a recipe (jobs/recipes/NAME.yaml), or a job (--job NAME) and its fields as key=value")
-    if recipe is not None:
-        _refuse_secrets(recipe)
     job = job or job_of(str(recipe))
     config = load_config(CONFIGS[job], recipe, overrides)
+    if recipe is not None:
+        _refuse_secrets(recipe)
     _refuse_lost_output(job, config)
     identity = {"job": job, "config": config.model_dump(mode="json"), "dry_run": dry_run}
     name = f"{_stem(recipe) or job}-{fingerprint_of(identity)[:_FINGERPRINT_LENGTH]}"

@@ -55,7 +55,7 @@ def test_a_credential_in_a_word_is_refused_and_not_repeated(upload, word):
 
 @pytest.mark.parametrize(
     "line",
-    [f"raw_dir: http://{LOGIN}@host/raw", f"# raw_dir: https://host/raw?X-Amz-Signature={PASSWORD}"],
+    [f"raw_dir: http://{LOGIN}@host/raw", f"raw_dir: s3://bucket/raw  # https://host/raw?X-Amz-Signature={PASSWORD}"],
 )
 def test_a_credential_in_a_recipe_is_refused_and_not_repeated(upload, tmp_path, line):
     recipe = tmp_path / "own.yaml"
