@@ -23,12 +23,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecellm.training.tiny_model import make_tiny_model
-from tests.benchmarks.load_release import write_big_release, write_one_task
+from tests.benchmarks.load_release import write_big_release, write_model, write_one_task
 from tests.benchmarks.watched_job import run_job
 
 _STAGES = ("ingest", "preprocess", "predict", "evaluate", "one task: predict", "one task: evaluate")
-_TEXTS = ["say yes or no", "the product title is steel", "attribute value source"] * 20
 Result = dict[str, Any]
 
 
@@ -73,9 +71,9 @@ class Size:
             return ["jobs.ingest", f"release={release}", out]
         if stage == "preprocess":
             if not self._model.exists():
-                make_tiny_model(self._model, _TEXTS)
+                write_model(self._model)
             samples = self._done("ingest")
-            return ["jobs.preprocess", f"samples_dir={samples}", f"base_model={self._model}", out, "max_length=2048"]
+            return ["jobs.preprocess", f"samples_dir={samples}", f"base_model={self._model}", out, "max_length=4096"]
         is_one = stage.startswith("one task")
         samples = (
             self._made("samples-of-one-task", lambda path: write_one_task(str(path), self._num_rows))

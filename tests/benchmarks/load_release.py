@@ -17,6 +17,7 @@ from ecellm.dataset.partitions import Partition, part_name
 from ecellm.dataset.sample import SampleNumberer, sample_row, samples_table
 from ecellm.sources.synthetic import Sizes, write_release
 from ecellm.storage import Storage, join
+from ecellm.training.tiny_model import make_tiny_model
 
 _SIZES = Sizes(train=400, val=40, test=40, per_task={"PM": {"train": 80, "val": 10, "test": 10}}, padding_words=75)
 _ONE_TASK, _ONE_SETTING = "Attribute_Value_Extraction", "IND_Diverse_Instruction"
@@ -45,6 +46,12 @@ def _numbered(row: dict[str, Any], number: int) -> dict[str, Any]:
 def _rows(templates: list[dict[str, Any]], num_rows: int) -> Iterator[dict[str, Any]]:
     for number in range(num_rows):
         yield _numbered(templates[number % len(templates)], number // len(templates))
+
+
+def write_model(path: Path) -> None:
+    """Write a tiny model whose tokenizer has learned from such rows: a token of 4 letters or so, as real ones have."""
+    texts = [f"{row['instruction']}\n{row['input']}\n{row['output']}" for row in _templates()[:1000]]
+    make_tiny_model(path, texts, vocab_size=4000, max_length=4096, phrase_share=2.0)
 
 
 def write_big_release(path: Path, num_rows: int) -> None:

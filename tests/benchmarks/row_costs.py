@@ -32,11 +32,9 @@ from ecellm.manifest import describe_files
 from ecellm.prompts import preprocess
 from ecellm.stages import answer_space
 from ecellm.storage import Storage
-from ecellm.training.tiny_model import make_tiny_model
-from tests.benchmarks.load_release import write_big_release
+from tests.benchmarks.load_release import write_big_release, write_model
 
 _CPUS_OF_A_NODE = 16
-_MODEL_TEXTS = ["say yes or no", "the product title is steel", "attribute value source"] * 20
 
 
 class Costs:
@@ -79,12 +77,12 @@ def measure_ingest(costs: Costs, root: Path, num_rows: int) -> None:
 
 def measure_preprocess(costs: Costs, root: Path) -> None:
     """Tokenize the training rows."""
-    make_tiny_model(root / "model", _MODEL_TEXTS)
+    write_model(root / "model")
     config = PreprocessConfig(
         samples_dir=str(root / "samples"),
         base_model=str(root / "model"),
         output_dir=str(root / "rows"),
-        max_length=2048,
+        max_length=4096,
     ).model_dump_json()
     arguments = {"config_json": config, "output_dir": str(root / "rows")}
     shards = preprocess._plan(config)
