@@ -61,6 +61,7 @@ def test_a_store_that_only_says_slow_down_ends_in_one_message(store, bucket):
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(1800)  # a third of all requests are asked again, after ever longer pauses
 def test_a_whole_chain_on_a_spoilt_store_gives_what_an_undisturbed_one_gives(store, bucket, chain, tmp_path):
     root = "s3://spoilt-test/chain"
     bucket.put(str(chain / "release.jsonl"), "spoilt-test/chain/release.jsonl")
