@@ -32,7 +32,7 @@ def place(request, chain, tmp_path):
         return str(chain), lambda out: str(tmp_path / out), {}, [], lambda out: tmp_path / out
     store = request.getfixturevalue("store")
     fs = store.filesystem()
-    fs.mkdir("twin-jobs-test")
+    fs.makedirs("twin-jobs-test", exist_ok=True)
     fs.put(str(chain / "ingest"), "twin-jobs-test/ingest", recursive=True)
 
     def fetched(out):
