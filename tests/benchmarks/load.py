@@ -41,7 +41,7 @@ class Size:
 
     def path(self, name: str) -> Path:
         """Return where something of this size lies."""
-        return self._base / name
+        return self._base / name.replace(": ", "-").replace(" ", "-")  # an override's value is YAML
 
     def clear(self) -> None:
         """Remove all of it."""
