@@ -63,7 +63,7 @@ test-vllm: $(VLLM_VENV)/.run  ## the tests that need vLLM, in an environment of 
 	$(VLLM_VENV)/bin/python -m pytest -m vllm tests/vllm
 
 chaos: $(VENV)/.dev  ## break it on purpose: workers, nodes, head and driver killed, store, disk and data spoilt
-	$(BIN)/pytest tests/chaos
+	$(BIN)/pytest tests/chaos && $(BIN)/pytest -m chaos tests/inference
 
 fuzz: $(VENV)/.dev  ## hostile input for every reader, FUZZ_EXAMPLES=1000 of each kind: hours
 	ECELLM_FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),1000) $(BIN)/pytest --timeout=14400 tests/fuzz

@@ -50,6 +50,7 @@ GIT_COMMIT_VARIABLE = "ECELLM_GIT_COMMIT"
 _SETTLE_SECONDS = 0.5
 _END_OF_TIME = 1e12  # seconds: a heartbeat beyond it, or Infinity, is none
 _MAX_PID = 2**22  # of Linux
+_LOST_SIGNAL = signal.SIGUSR1
 _CHECKPOINTS = "checkpoints/"
 _RECORDED_PACKAGES = ("ecellm", "ray", "torch", "transformers", "peft", "deepspeed", "pyarrow", "s3fs", "fsspec")
 
@@ -128,6 +129,7 @@ class RunDirectory:
             "pid_namespace": _pid_namespace(),
         }
         self._lost: OutputHeldError | None = None
+        self._handler_before: Any = None  # of the signal by which the heartbeat stops the work, while that is going on
         self._beats = Repeated(self._beat, HEARTBEAT_SECONDS, "ecellm-heartbeat")
 
     @classmethod
@@ -242,7 +244,8 @@ class RunDirectory:
         except OutputHeldError as error:
             # Somebody took over, since this machine slept or could not reach the store: two must not write.
             self._lost = error
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            if self._handler_before is not None:
+                signal.pthread_kill(threading.main_thread().ident or 0, _LOST_SIGNAL)
             return False
         except (InputError, SurroundingsError, OSError) as error:
             # One missed beat does no harm, and `finish` makes sure that the directory is still ours.
@@ -250,6 +253,9 @@ class RunDirectory:
         return True
 
     def __enter__(self) -> Self:
+        # Not Ctrl-C's signal: what a script starts in the background ignores that one.
+        if threading.current_thread() is threading.main_thread():
+            self._handler_before = signal.signal(_LOST_SIGNAL, _interrupt)
         self._beats.start()
         return self
 
@@ -257,6 +263,8 @@ class RunDirectory:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._beats.stop()
+        if self._handler_before is not None:
+            signal.signal(_LOST_SIGNAL, self._handler_before)
         if self._lost is not None:
             raise self._lost from None
         try:
@@ -320,6 +328,11 @@ class RunDirectory:
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         self._storage.write_json(join(self._output_dir, MANIFEST_NAME), manifest)
+
+
+def _interrupt(*_: object) -> None:
+    """Stop the work, wherever it is."""
+    raise KeyboardInterrupt
 
 
 def _as_record(values: Mapping[str, Any]) -> bytes:

@@ -1,6 +1,7 @@
 """Runs that claim one output directory at the same time, however slow the store is to each of them: one wins."""
 
 import random
+import signal
 import threading
 import time
 
@@ -137,16 +138,29 @@ def test_a_takeover_that_was_killed_half_way_does_not_close_the_directory(tmp_pa
         pass
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["in the foreground", "in the background"])
+def job(request):
+    """A job of a shell, or one that a script started with `&`: that one ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("job")
 def test_a_run_that_was_taken_over_stops_at_its_next_heartbeat(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "HEARTBEAT_SECONDS", 0.05)
     out, storage = str(tmp_path / "out"), Storage()
+    worked_on = False
     with (
         pytest.raises(OutputHeldError, match="was taken by another-host"),
         RunDirectory.claim(storage, out, IDENTITY, overwrite=False),
     ):
         taken = storage.read_json(f"{out}/_run.json") | {"owner": {"id": "x", "host": "another-host", "pid": 1}}
         storage.write_json(f"{out}/_run.json", taken)
-        time.sleep(60)
+        time.sleep(20)
+        worked_on = True
+    assert not worked_on
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
 def test_a_record_that_comes_while_it_is_looked_for_is_no_broken_one(tmp_path, monkeypatch):

@@ -60,7 +60,7 @@ def kill_when(process, is_time, log):
     kill_with_its_ray(process)
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.chaos)])
 def place(request, tmp_path, samples, store):
     """The samples on local disk, and on a real S3 server."""
     if request.param == "local":
