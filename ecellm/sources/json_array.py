@@ -15,7 +15,7 @@ from typing import IO, Any
 from ecellm.errors import InputError
 
 _READ_BYTES = 1 << 20
-_MAX_ELEMENT_CHARACTERS = 64 << 20
+_MAX_ELEMENT_CHARACTERS = 16 << 20  # of one row: as lists of nothing, fifty times as many bytes of memory
 _SPACE = re.compile(r"[ \t\r\n]*")  # a gigabyte of blanks, character by character, would take minutes
 # An error this close to the end of the window may be one of text that is not there yet.
 _NEAR_END = 16
