@@ -24,7 +24,7 @@ _NAME_BY_A_WATCHER = "node_"
 
 def may_bring_nodes() -> bool:
     """Tell, without demanding any, whether there is an autoscaler that could."""
-    return _Question({}, 0).answer() is not False
+    return not _only_watches(_report_of_version_1())
 
 
 def brings_nodes(what: str, bundle: Mapping[str, float], number: int, seconds: float) -> bool:
@@ -78,8 +78,7 @@ class _Question:
         return self._read_version_2(_state_of_version_2()) if report is None else self._read_version_1(report)
 
     def _read_version_1(self, report: Mapping[str, Any]) -> bool | None:
-        names = (report.get("node_type_mapping") or {}).values()
-        if names and all(name.startswith(_NAME_BY_A_WATCHER) for name in names):
+        if _only_watches(report):
             return False
         coming, there = report.get("pending_resources") or {}, ray.cluster_resources()
         # Of memory it knows only where a node's type declares it.
@@ -104,6 +103,12 @@ class _Question:
             request for gang in gangs for chosen in gang.bundle_selectors for request in chosen.resource_requests
         ]
         return any(dict(request.resources_bundle) == self._bundle for request in requests)
+
+
+def _only_watches(report: Mapping[str, Any] | None) -> bool:
+    """Tell whether a report is of Ray's monitor, which adds no nodes."""
+    names = ((report or {}).get("node_type_mapping") or {}).values()
+    return bool(names) and all(name.startswith(_NAME_BY_A_WATCHER) for name in names)
 
 
 def _report_of_version_1() -> Mapping[str, Any] | None:

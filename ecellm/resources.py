@@ -1,19 +1,18 @@
 """Whether the cluster could ever hold what a stage asks for: a job that waits for ever should say so at once."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
 
 from ecellm.autoscaler import brings_nodes, may_bring_nodes
 from ecellm.errors import InputError
-from ecellm.node_types import VARIABLE, told_node_types
+from ecellm.node_types import VARIABLE, NodeType, told_node_types
 
 _MEMORY = "memory"  # in bytes, as Ray calls and counts it
 # An autoscaler looks at the demand every 5 seconds, and Kubernetes takes its time; all rooms together take a minute.
 _PATIENCE_SECONDS, _LEAST_SECONDS = 45.0, 15.0
-_NOT_TOLD = "not told"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,24 +60,21 @@ def check_room(*rooms: Room, may_ask: bool = True) -> None:
     Raises:
         InputError: there is no room; the message says what is there.
     """
+    kinds = told_node_types()
+    is_told = kinds is not None or _limits() is not None
     deadline = time.monotonic() + _PATIENCE_SECONDS
     for room in rooms:
-        problem = _lack_of_told(room)
-        if problem is _NOT_TOLD:
-            problem = _lack(room)
-            if problem and not _has_told_its_limits():
-                seconds = max(_LEAST_SECONDS, deadline - time.monotonic())
-                comes = brings_nodes(room.what, room.needs, room.number, seconds) if may_ask else may_bring_nodes()
-                problem = None if comes else problem
+        problem = _lack(room) if kinds is None else _lack_of_kinds(room, kinds)
+        if problem and not is_told:
+            seconds = max(_LEAST_SECONDS, deadline - time.monotonic())
+            comes = brings_nodes(room.what, room.needs, room.number, seconds) if may_ask else may_bring_nodes()
+            problem = None if comes else problem
         if problem:
             raise InputError(problem)
 
 
-def _lack_of_told(room: Room) -> str | None:
-    """Return what is missing with all nodes that the environment tells of; `_NOT_TOLD` if it tells of none."""
-    kinds = told_node_types()
-    if kinds is None:
-        return _NOT_TOLD
+def _lack_of_kinds(room: Room, kinds: Sequence[NodeType]) -> str | None:
+    """Return what is missing with all nodes of these kinds, in a sentence; None if there is, or may come, room."""
     found = max(_room_now(room.needs), sum(kind.room(room.needs) for kind in kinds))
     if found >= room.number:
         return None
@@ -146,10 +142,6 @@ def _most_to_come() -> dict[str, float]:
     now = ray.cluster_resources()
     most = {name: float(amount) for name, amount in (_limits() or {}).items()}
     return most if any(amount > now.get(name, 0.0) for name, amount in most.items()) else {}
-
-
-def _has_told_its_limits() -> bool:
-    return _limits() is not None
 
 
 def _limits() -> Mapping[str, float] | None:
