@@ -208,39 +208,19 @@ def run_shards_on_actors(
     """
     if not shards:
         return
-    import ray.data
-
-    # Our own lines say what users ask: rows, rate, time left.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # one more when all have a shard
     if num_actors is None:
         num_cpus *= cpus_of_a_core()
     first = num_actors or room_for_actors(num_cpus, num_gpus)
     names: list[str] = []
-
-    def a_name() -> str:
-        names.append(f"{actor_class.__name__}-{uuid.uuid4().hex}")
-        return names[-1]
-
-    results = ray.data.from_items(
-        [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
-    ).map(
-        _ShardActor,
-        fn_constructor_kwargs={"actor_class": actor_class, "arguments": dict(constructor_args)},
-        # It begins with all that there is room for: one more comes only once all have loaded their model and are busy.
-        compute=ray.data.ActorPoolStrategy(
-            min_size=min(first, len(shards)),
-            max_size=min(num_actors or len(shards), len(shards)),
-            max_tasks_in_flight_per_actor=1,
-        ),
+    results = _on_pool(
+        shards,
+        {"actor_class": actor_class, "arguments": dict(constructor_args)},
+        names,
+        min_size=min(first, len(shards)),
+        max_size=min(num_actors or len(shards), len(shards)),
         num_cpus=num_cpus,
         num_gpus=num_gpus,
-        # Ray's own retries wait for the very actor that was lost, or are used up before Ray knows that its node is.
-        ray_remote_args_fn=lambda: {"max_restarts": _MOST_RESTARTS, "max_task_retries": 0, "name": a_name()},
     )
-    results.context.max_errored_blocks = -1  # what actors raise comes as a result: an error is an actor that was lost
     num_done, why = 0, None
     try:
         for row in results.iter_rows():
@@ -250,19 +230,68 @@ def run_shards_on_actors(
         if not (lost := find_cause(error, RayActorError)):
             raise
         why = why_lost(lost)
-    if why is not None or num_done < len(shards):
-        _kill_actors(names)
+    if why is None and num_done == len(shards):
+        return
+    _kill_actors(names)
     if why is not None:
         raise WorkerLostError(
             f"an actor died and could not be kept alive by {_MOST_RESTARTS} restarts: {why}. Parts that are finished "
             "stay; the same command goes on"
         )
-    if num_done < len(shards):
-        raise WorkerLostError(
-            f"{len(shards) - num_done} of {len(shards)} parts were lost with the actors that had them: killed from "
-            "outside, most often for want of memory, or with their node, or a crash in native code; "
-            f"{_memory_of_nodes()}"
-        )
+    raise WorkerLostError(
+        f"{len(shards) - num_done} of {len(shards)} parts were lost with the actors that had them: killed from "
+        "outside, most often for want of memory, or with their node, or a crash in native code; "
+        f"{_memory_of_nodes()}"
+    )
+
+
+def _on_pool(
+    shards: Sequence[Mapping[str, Any]],
+    actor: Mapping[str, Any],
+    names: list[str],
+    *,
+    min_size: int,
+    max_size: int,
+    num_cpus: float,
+    num_gpus: float,
+) -> Any:
+    """Return the Ray Data job, not yet begun, that gives the outcome of each shard; shards that are lost are missing.
+
+    Args:
+        shards: JSON-able dicts.
+        actor: arguments of `_ShardActor`.
+        names: gets the name of every actor that is started.
+        min_size: actors at the beginning: all that there is room for, since one more comes only once all have loaded
+            their model and are busy.
+        max_size: most actors.
+        num_cpus: logical CPUs of one actor.
+        num_gpus: GPUs of one actor.
+    """
+    import ray.data
+
+    # Our own lines say what users ask: rows, rate, time left.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # one more when all have a shard
+
+    def options_of_one() -> dict[str, Any]:
+        names.append(f"{actor['actor_class'].__name__}-{uuid.uuid4().hex}")
+        # Ray's own retries wait for the very actor that was lost, or are used up before Ray knows that its node is.
+        return {"max_restarts": _MOST_RESTARTS, "max_task_retries": 0, "name": names[-1]}
+
+    results = ray.data.from_items(
+        [{"shard": json.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
+    ).map(
+        _ShardActor,
+        fn_constructor_kwargs=dict(actor),
+        compute=ray.data.ActorPoolStrategy(min_size=min_size, max_size=max_size, max_tasks_in_flight_per_actor=1),
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        ray_remote_args_fn=options_of_one,
+    )
+    results.context.max_errored_blocks = -1  # what actors raise comes as a result: an error is an actor that was lost
+    return results
 
 
 def _taken(outcome: Mapping[str, Any]) -> dict[str, Any]:
