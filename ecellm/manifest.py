@@ -14,7 +14,6 @@ import os
 import platform
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -22,7 +21,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -36,6 +34,7 @@ from ecellm.fingerprint import (
     read_identified,
     read_sections,
 )
+from ecellm.provenance import git_commit, package_version
 from ecellm.redaction import redacted, redacted_arguments
 from ecellm.repeated import Repeated
 from ecellm.storage import Storage, is_local, join
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 15.0
 TAKEOVER_SECONDS = 60.0
-GIT_COMMIT_VARIABLE = "ECELLM_GIT_COMMIT"
 _SETTLE_SECONDS = 0.5
 _END_OF_TIME = 1e12  # seconds: a heartbeat beyond it, or Infinity, is none
 _MAX_PID = 2**22  # of Linux
@@ -414,39 +412,3 @@ def describe_files(storage: Storage, output_dir: str) -> list[dict[str, Any]]:
         if name not in {RUN_NAME, MANIFEST_NAME} and not name.startswith(_CHECKPOINTS):
             described.append({"name": name, "size": storage.size(file), "sha256": storage.sha256(file)})
     return described
-
-
-def package_version(name: str) -> str | None:
-    """Return the version of an installed package; None of one that is not."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def git_commit() -> str | None:
-    """Return the commit of the code; None without git.
-
-    `-dirty` stands behind it if tracked files were changed since, or files of the code are in no commit.
-    What is submitted to a cluster has no .git: there the submitter has stamped it, as ECELLM_GIT_COMMIT.
-    """
-    if stamped := os.environ.get(GIT_COMMIT_VARIABLE):
-        return stamped
-    commit = _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
-    beside = _git("ls-files", "--others", "--exclude-standard", "--", ":/ecellm", ":/jobs")
-    return f"{commit}-dirty" if commit and beside and not commit.endswith("-dirty") else commit
-
-
-def _git(*arguments: str) -> str | None:
-    """Return what git says of the repository that this file is in; None without git, or outside of one."""
-    try:
-        result = subprocess.run(  # noqa: S603
-            ["git", *arguments],  # noqa: S607
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None

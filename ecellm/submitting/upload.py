@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ecellm.errors import InputError
-from ecellm.manifest import GIT_COMMIT_VARIABLE, git_commit
+from ecellm.provenance import GIT_COMMIT_VARIABLE, git_commit
 
 logger = logging.getLogger(__name__)
 RUNTIME_ENV_NAME = "runtime_env.yaml"

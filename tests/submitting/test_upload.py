@@ -105,11 +105,11 @@ def test_it_takes_a_checkout(tmp_path):
 
 
 def test_a_commit_is_dirty_if_the_code_is_not_the_commit_s(tmp_path, monkeypatch):
-    from ecellm import manifest
+    from ecellm import provenance
 
     monkeypatch.delenv("ECELLM_GIT_COMMIT", raising=False)
-    monkeypatch.setattr(manifest, "__file__", str(tmp_path / "manifest.py"))
-    assert manifest.git_commit() is None
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert provenance.git_commit() is None
     git(tmp_path, "init", "--quiet")
     (tmp_path / "a").write_text("1")
     git(tmp_path, "add", ".")
@@ -117,13 +117,13 @@ def test_a_commit_is_dirty_if_the_code_is_not_the_commit_s(tmp_path, monkeypatch
     git(tmp_path, "tag", "-a", "v1", "-m", "a release")
     commit = git(tmp_path, "rev-parse", "HEAD")
     (tmp_path / "notes").write_text("of no commit, and no code")
-    assert manifest.git_commit() == commit
+    assert provenance.git_commit() == commit
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "new.yaml").write_text("a: 1")
-    assert manifest.git_commit() == f"{commit}-dirty"
+    assert provenance.git_commit() == f"{commit}-dirty"
     (tmp_path / "jobs" / "new.yaml").unlink()
-    assert manifest.git_commit() == commit
+    assert provenance.git_commit() == commit
     (tmp_path / "a").write_text("2")
-    assert manifest.git_commit() == f"{commit}-dirty"
+    assert provenance.git_commit() == f"{commit}-dirty"
     monkeypatch.setenv("ECELLM_GIT_COMMIT", "stamped")
-    assert manifest.git_commit() == "stamped"
+    assert provenance.git_commit() == "stamped"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ecellm.evaluation.report.runs import short_names
 from ecellm.fingerprint import RUN_NAME, read_sections
-from ecellm.manifest import package_version, read_manifest
+from ecellm.manifest import read_manifest
+from ecellm.provenance import package_version
 from ecellm.storage import Storage, join
 from ecellm.visible_text import short_text
 
