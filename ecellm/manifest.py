@@ -277,7 +277,8 @@ class RunDirectory:
 
     def _give_back(self, error: BaseException | None) -> None:
         self._confirm()
-        if error is not None and self._is_untouched():
+        # Who is interrupted may have workers that write on for a moment: what they write should be known as ours.
+        if isinstance(error, Exception) and self._is_untouched():
             self._storage.remove(join(self._output_dir, RUN_NAME))
         else:
             self._storage.write_bytes(join(self._output_dir, RUN_NAME), self._record(released=True))

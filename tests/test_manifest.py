@@ -172,6 +172,16 @@ def test_a_run_that_failed_at_once_leaves_no_trace(tmp_path):
     assert state(tmp_path / "out", OTHER) == OutputState.ABSENT
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_a_run_that_is_interrupted_at_once_is_gone_on_with_whatever_its_workers_write(tmp_path, end):
+    with pytest.raises(end), claim(tmp_path / "out"):
+        raise end
+    (tmp_path / "out" / "checkpoints").mkdir()
+    (tmp_path / "out" / "checkpoints" / "late.json").write_text("{}")
+    with claim(tmp_path / "out"):
+        pass
+
+
 def test_a_mistyped_part_of_an_output_is_named(tmp_path):
     finish(tmp_path / "out")
     with pytest.raises(InputError, match="adaptr does not exist"):
