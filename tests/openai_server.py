@@ -82,14 +82,14 @@ class TinyModel:
         inputs = self._tokenizer(prompt, return_tensors="pt")
         num_prompt_tokens = inputs["input_ids"].shape[1]
         limit = body.get("max_tokens") or body.get("max_completion_tokens") or 16
-        sampling = {"do_sample": True, "temperature": body["temperature"], "top_p": body.get("top_p", 1.0)}
+        sampling = {"do_sample": True, "temperature": body.get("temperature", 0), "top_p": body.get("top_p", 1.0)}
         with self._lock, self._torch.inference_mode():
             self._torch.manual_seed(body.get("seed") or time.time_ns())
             output = self._model.generate(
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],
                 max_new_tokens=limit,
-                **(sampling if body["temperature"] else {"do_sample": False}),
+                **(sampling if body.get("temperature", 0) else {"do_sample": False}),
             )
         ids = output[0, num_prompt_tokens:].tolist()
         finish_reason = "stop" if ids[-1] == self._tokenizer.eos_token_id else "length"

@@ -1,11 +1,11 @@
 """The config of predict."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
 from ecellm.config.base import Frozen, check_settings, content, location, operational
-from ecellm.config.prompts import PromptConfig
+from ecellm.config.prompts import PromptConfig, check_p5
 
 # Rows of one unit of work by engine, where the user gives none: minutes of work, and files of a sensible size.
 _ROWS_PER_SHARD = {"transformers": 256, "vllm": 1024, "openai": 256, "fake": 20_000}
@@ -44,6 +44,15 @@ class OpenAISettings(Frozen):
     )
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = content(
         "max_tokens", description="what the endpoint calls the limit of an answer's tokens"
+    )
+    sends_sampling: bool = content(
+        True, description="send temperature and the like, which some models that reason refuse; false = their defaults"
+    )
+    reasoning_tokens: int = content(
+        0, ge=0, description="tokens of a request beside those of the answer, for models that reason before they answer"
+    )
+    extra_body: dict[str, Any] = content(
+        default_factory=dict, description="fields added to every request, e.g. {reasoning_effort: none}; never a key"
     )
     concurrency: int = operational(16, ge=1, description="requests of one actor under way at once")
     max_retries: int = operational(8, ge=0, description="tries of a request after the first, on 408, 409, 429 and 5xx")
@@ -123,6 +132,7 @@ class PredictConfig(PromptConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_settings(self.settings)
+        check_p5(self.prompt_format, self.tasks)
         if self.adapter and self.adapters:
             raise ValueError("give adapter, or adapters for several, not both")
         if len(set(self.all_adapters)) < len(self.all_adapters):

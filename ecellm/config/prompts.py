@@ -8,7 +8,14 @@ from ecellm.config.base import JobConfig, check_settings, content, location
 from ecellm.settings import PAPER_TRAINING_SETTING
 
 TRUST_REMOTE_CODE = "run the Python code that a model's directory brings along"
-PromptFormat = Literal["alpaca", "mistral", "chat_template", "ecomgpt"]
+PromptFormat = Literal["alpaca", "mistral", "chat_template", "ecomgpt", "p5"]
+_TASK_OF_P5 = {"SA", "Sentiment_Analysis"}
+
+
+def check_p5(prompt_format: str, tasks: tuple[str, ...] | None) -> None:
+    """Raise ValueError if P5's prompt, which asks for the stars of a review, would be put to another task."""
+    if prompt_format == "p5" and not (tasks and set(tasks) <= _TASK_OF_P5):
+        raise ValueError("prompt_format=p5 asks for the stars of a review: set tasks=[Sentiment_Analysis]")
 
 
 class PromptConfig(JobConfig):
@@ -49,6 +56,7 @@ class PreprocessConfig(PromptConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_settings(self.settings)
+        check_p5(self.prompt_format, self.tasks)
         if self.mixture is not None and self.num_samples is None:
             raise ValueError("mixture needs num_samples: the number of training samples to share out")
         if self.mixture is not None and (min(self.mixture.values(), default=0) < 0 or not sum(self.mixture.values())):

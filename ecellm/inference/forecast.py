@@ -173,7 +173,8 @@ class _Reader:
         # Choices are compared by the model itself; an endpoint writes its answer whatever the decoding.
         if config.decoding == "choice" and config.has_local_model and space.choices:
             return 0
-        return self._asking.max_new_tokens(row, space)
+        reasoning = config.openai.reasoning_tokens if config.engine == "openai" else 0
+        return self._asking.max_new_tokens(row, space) + reasoning
 
 
 def _spread(number: int, most: int) -> list[int]:

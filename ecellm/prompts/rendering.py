@@ -3,6 +3,7 @@
     alpaca, mistral   the two wire formats of the published checkpoints, byte for byte (formats.json)
     chat_template     the same parts as one user message, wrapped by the tokenizer's own chat template
     ecomgpt           EcomGPT's wire format, byte for byte around the parts
+    p5                P5's prompt for the stars of a review: Sentiment_Analysis alone
 
 A 1-shot example stands between instruction and input under `### Example:`; the release leaves its place open.
 
@@ -10,6 +11,10 @@ EcomGPT learned from one section `### Instruction:` that holds the text first, t
 labels to choose from as part of that sentence. So input, instruction and options go there in this order, the options
 word for word behind "Select from the candidate labels:", and an example goes before the section. The answer begins
 right behind `### Response:`, with a space where choices are compared; parsers strip it where it is generated.
+
+P5 (Geng et al., Recommendation as Language Processing, RecSys 2022) is a T5 that learns a star rating as text. Here it
+learns the option's text that stands for as many stars, which is what the task scores; instruction and options are not
+shown, and there is no user in the prompt, for a sample names none.
 """
 
 import json
@@ -49,7 +54,7 @@ def render(parts: PromptParts, prompt_format: str, tokenizer: Any) -> str:
 
     Args:
         parts: the sample's texts. They are put in as they are: braces in them mean nothing.
-        prompt_format: alpaca, mistral, chat_template or ecomgpt.
+        prompt_format: alpaca, mistral, chat_template, ecomgpt or p5.
         tokenizer: asked for its chat template; the wire formats ignore it. None gives the user's message alone, for an
             endpoint that puts it into a template by itself.
 

@@ -36,7 +36,7 @@ class PromptTokenizer:
 
     Attributes:
         tokenizer: a transformers tokenizer.
-        prompt_format: alpaca, mistral, chat_template or ecomgpt.
+        prompt_format: alpaca, mistral, chat_template, ecomgpt or p5.
         max_length: tokens of prompt and answer together (sequence-to-sequence: of the prompt).
         max_answer_tokens: tokens of max_length kept free for the answer.
         is_encoder_decoder: whether prompt and answer are sequences of their own.

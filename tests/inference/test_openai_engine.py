@@ -101,6 +101,15 @@ def test_papers_sampling_is_seeded_by_row_and_seed(server):
     assert not seeds & {body["seed"] for body in server.seen()["bodies"]}
 
 
+@pytest.mark.parametrize("decoding", ["greedy", "paper"])
+def test_a_model_that_reasons_is_sent_what_it_takes(server, decoding):
+    settings = {"sends_sampling": False, "reasoning_tokens": 20, "extra_body": {"reasoning_effort": "none"}}
+    answers(engine(server, decoding, **settings), requests(PROMPTS[:1], max_new_tokens=4))
+    (body,) = server.seen()["bodies"]
+    assert body.pop("messages")
+    assert body == {"model": "tiny", "max_tokens": 24, "reasoning_effort": "none"}
+
+
 def test_an_answer_of_one_line_is_cut_behind_it():
     """What the model goes on to write is paid for, and counted."""
 
@@ -234,7 +243,11 @@ def test_an_echoed_key_is_redacted_in_a_rows_reason_before_that_is_cut(server, m
         ({"statuses": [403] * 9}, {}, "403: told to: the key has no right to this"),
         ({"statuses": [402] * 9}, {}, "402: told to: the account has no credit left"),
         ({"statuses": [429] * 9, "code": "insufficient_quota", "headers": SOON}, {"max_retries": 0}, "no credit left"),
-        ({"statuses": [400] * 9, "code": "unsupported_parameter"}, {}, "see openai.max_tokens_field and decoding"),
+        (
+            {"statuses": [400] * 9, "code": "unsupported_parameter"},
+            {},
+            "see openai.max_tokens_field, openai.sends_sampling and decoding",
+        ),
         ({"statuses": [429] * 9, "headers": {"Retry-After": "900"}}, {}, "429: told to: wait 900 s, then start again"),
     ],
     ids=["no model", "no right", "payment", "quota", "parameter", "wait"],

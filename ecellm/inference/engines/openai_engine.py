@@ -36,7 +36,7 @@ _NO_CHOICE = (
     "use decoding=greedy or paper with engine=openai"
 )
 _NO_CREDIT = "the account has no credit left"
-_FIELDS = "the model does not take what is sent: see openai.max_tokens_field and decoding"
+_FIELDS = "the model does not take what is sent: see openai.max_tokens_field, openai.sends_sampling and decoding"
 # What to do about an error that no other row would escape, by the endpoint's own code, then by status.
 _ADVICE_BY_CODE = {
     "insufficient_quota": _NO_CREDIT,
@@ -188,18 +188,22 @@ class OpenAIEngine:
         # No stop strings for an answer of one line: many models begin with a line end, which would be all of it.
         arguments: dict[str, Any] = {
             "model": self._model,
-            self._settings.max_tokens_field: request.max_new_tokens,
-            "temperature": 0,
+            self._settings.max_tokens_field: request.max_new_tokens + self._settings.reasoning_tokens,
+            **(self._sampling(request) if self._settings.sends_sampling else {}),
         }
-        if self._decoding == "paper":
-            # Here, as it loads torch.
-            from ecellm.inference.sampling import PAPER_TEMPERATURE, PAPER_TOP_P, row_seed
-
-            seed = row_seed(self._seed, request.key)
-            arguments.update(temperature=PAPER_TEMPERATURE, top_p=PAPER_TOP_P, seed=seed)
+        if self._settings.extra_body:
+            arguments["extra_body"] = self._settings.extra_body
         if self._settings.api == "completions":
             return {**arguments, "prompt": request.prompt}
         return {**arguments, "messages": [{"role": "user", "content": request.prompt}]}
+
+    def _sampling(self, request: Request) -> dict[str, Any]:
+        if self._decoding != "paper":
+            return {"temperature": 0}
+        # Here, as it loads torch.
+        from ecellm.inference.sampling import PAPER_TEMPERATURE, PAPER_TOP_P, row_seed
+
+        return {"temperature": PAPER_TEMPERATURE, "top_p": PAPER_TOP_P, "seed": row_seed(self._seed, request.key)}
 
     def _read(self, reply: Any, request: Request) -> Answer | Failure:
         # The client hands out fields as they came, so any may be missing; text instead of JSON comes as text.
