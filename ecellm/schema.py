@@ -99,7 +99,7 @@ PREDICTIONS = _schema(
     "predictions",
     [
         *_RUN,
-        ("engine", pa.string(), "transformers, vllm, openai or fake"),
+        ("engine", pa.string(), "transformers, vllm, openai or fake; baseline = a task-specific model"),
         ("decoding", pa.string(), "greedy, paper or choice"),
         *_ROW_KEYS,
         *_PLACE,
@@ -120,6 +120,18 @@ PREDICTIONS = _schema(
 PREDICTION_ERRORS = _schema(
     "prediction_errors",
     [*_ROW_KEYS, *_PLACE, ("reason", pa.string(), "why there is no answer")],
+)
+
+FLOOR_ANSWERS = _schema(
+    "floor_answers",
+    [
+        ("floor", pa.string(), "name of the classical floor that answered"),
+        ("sample_id", pa.string(), "content hash of the sample (blake2b-128, hex)"),
+        ("task", CATEGORY, "canonical task name"),
+        ("split", CATEGORY, "train, val or test"),
+        ("setting", CATEGORY, "one of the eight settings"),
+        ("response", pa.string(), "its answer, as text"),
+    ],
 )
 
 SCORES = _schema(
@@ -155,7 +167,11 @@ METRICS = _schema(
         ("run_id", pa.string(), "first 12 hex digits of the predict fingerprint; of a floor: floor-<name>"),
         ("model", pa.string(), "model (and adapter) that answered, or the floor's name"),
         ("decoding", pa.string(), "greedy, paper or choice; null for floors"),
-        ("role", pa.string(), "ours, floor (a trivial answer) or published"),
+        (
+            "role",
+            pa.string(),
+            "ours, task_specific (a model of jobs.baseline), floor (trivial or classical) or published",
+        ),
         ("task", pa.string(), "canonical task name"),
         ("split", pa.string(), "train, val or test"),
         ("setting", pa.string(), "one of the eight settings"),
@@ -199,6 +215,59 @@ COMPARISONS = _schema(
     ],
 )
 
+STUDIES = _schema(
+    "studies",
+    [
+        ("study", pa.string(), "name of the study"),
+        ("arm", pa.string(), "what was varied"),
+        ("axis", pa.string(), "what x is; null = the arms have no order"),
+        ("x", pa.float64(), "the arm's place on the axis, e.g. its training samples; null = there is no axis"),
+        ("condition", pa.string(), "what it was tested under, e.g. IND unseen"),
+        ("task", pa.string(), "canonical task name"),
+        ("split", pa.string(), "train, val or test"),
+        ("setting", pa.string(), "one of the eight settings: what tests the condition in this arm"),
+        ("flavour", pa.string(), "released or strict"),
+        ("metric", pa.string(), "the headline metric"),
+        ("run_id", pa.string(), "the run whose figure it is, as in the metrics table"),
+        ("value", pa.float64(), "the figure, on all its rows; null = the metrics table has the reason"),
+        ("ci_low", pa.float64(), "lower end of its 95 % interval; null = nothing was resampled"),
+        ("ci_high", pa.float64(), "upper end; null likewise"),
+        ("num_samples", pa.int64(), "rows scored"),
+        ("against", pa.string(), "the arm that it is compared with; null = with none, or they share no examples"),
+        ("against_run_id", pa.string(), "the run of that arm; null = not compared"),
+        ("against_value", pa.float64(), "its figure, on the examples of both; null = not compared"),
+        ("paired_value", pa.float64(), "this arm's figure, on the examples of both; null = not compared"),
+        ("difference", pa.float64(), "paired_value minus against_value; null = not compared"),
+        ("difference_ci_low", pa.float64(), "lower end of its 95 % paired bootstrap interval; null = not compared"),
+        ("difference_ci_high", pa.float64(), "upper end; null = not compared"),
+        ("p_value", pa.float64(), f"{_P_VALUE}; null = not compared"),
+        (
+            "p_adjusted",
+            pa.float64(),
+            "p_value by Holm's method over the study, by flavour; null = not compared",
+        ),
+        ("num_paired", pa.int64(), "examples of both; null = not compared"),
+    ],
+)
+
+RUNS = _schema(
+    "runs",
+    [
+        ("run_id", pa.string(), "as in the metrics table; null = nothing was answered"),
+        ("label", pa.string(), "what the report calls the run"),
+        ("role", pa.string(), "ours or task_specific"),
+        ("model", pa.string(), "model and adapter"),
+        ("engine", pa.string(), "what answered"),
+        ("decoding", pa.string(), "how answers were drawn"),
+        ("num_rows", pa.int64(), "rows answered"),
+        ("num_errors", pa.int64(), "rows that failed"),
+        ("predictions_dir", pa.string(), "where its predictions are"),
+        ("manifest", pa.string(), "the manifest that says how they were made; null = others made them"),
+        ("fingerprint", pa.string(), "of the job that made them; null = others made them"),
+        ("git_commit", pa.string(), "of the code that made them; null = unknown"),
+    ],
+)
+
 TEXT_SIMILARITY = _schema(
     "text_similarity",
     [
@@ -236,6 +305,17 @@ QUALITY = _schema(
         ("detail", pa.string(), "of what: a reason, a file, another split, an answer, a quantile"),
         ("value", pa.float64(), "the figure: rows, ids, lines or characters"),
         ("share", pa.float64(), "value / all that were looked at; null where it is no share"),
+    ],
+)
+
+BASELINE_LOG = _schema(
+    "baseline_log",
+    [
+        ("task", pa.string(), "canonical task name"),
+        ("epoch", pa.int64(), "epochs done"),
+        ("train_loss", pa.float64(), "mean loss of the training rows in this epoch"),
+        ("val_loss", pa.float64(), "mean loss of the validation rows after it; of the training rows without any"),
+        ("seconds", pa.float64(), "time that the epoch took, validation included"),
     ],
 )
 

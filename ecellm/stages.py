@@ -22,6 +22,7 @@ _MODULES = {
     "ingest": "ecellm.dataset.ingest",
     "preprocess": "ecellm.prompts.preprocess",
     "evaluate": "ecellm.evaluation.evaluate",
+    "baseline": "ecellm.baselines.stage",
 }
 
 
@@ -29,7 +30,7 @@ def load_stage(job: str) -> Stage[Any]:
     """Return the stage of a job.
 
     Args:
-        job: build, ingest, preprocess, finetune, predict or evaluate.
+        job: build, ingest, preprocess, finetune, predict, evaluate or baseline.
     """
     if job == "predict":
         from ecellm.inference.predict import make_stage

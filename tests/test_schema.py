@@ -54,7 +54,7 @@ def test_files_describe_themselves(data):
     stored = pq.read_schema(file)
     assert stored.metadata[b"ecellm_contract"] == schema.CONTRACT_VERSION.encode()
     assert stored.field("row_index").metadata[b"description"].startswith(b"place within")
-    assert len(TABLES) == 13
+    assert len(TABLES) == 17
     for table in TABLES:
         for field in table:
             assert len(field.metadata[b"description"]) > 5, (table.metadata, field.name)

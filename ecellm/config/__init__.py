@@ -13,6 +13,7 @@ from ecellm.config.base import (
     StorageConfig,
     content_of,
 )
+from ecellm.config.baseline import BaselineConfig
 from ecellm.config.data import (
     PAPER_CATEGORIES,
     BuildConfig,
@@ -33,6 +34,7 @@ from ecellm.config.training import FinetuneConfig, LoraSettings, OptimizerSettin
 
 __all__ = [
     "PAPER_CATEGORIES",
+    "BaselineConfig",
     "BuildConfig",
     "ClusterConfig",
     "DomainCategories",

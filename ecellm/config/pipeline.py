@@ -10,7 +10,7 @@ from ecellm.config.base import Frozen, JobConfig, content
 class StageConfig(Frozen):
     """One stage of a pipeline."""
 
-    job: Literal["build", "ingest", "preprocess", "finetune", "predict", "evaluate"] = content(
+    job: Literal["build", "ingest", "preprocess", "finetune", "predict", "baseline", "evaluate"] = content(
         description="the job that runs"
     )
     needs: tuple[str, ...] = content((), description="stages whose outputs it reads; they are wired in by kind")

@@ -22,20 +22,26 @@ _MAX_WORDS = 25
 _TOO_LONG = 2000
 _MARKUP = re.compile("[<&]")
 _BREAKS_AND_QUOTES = str.maketrans("", "", '"\n\r')
-_MAX_OPTIONS_CHARACTERS = 200_000  # twenty items of 25 words are some 5,000; the parser's time and memory are bounded
+_MAX_LIST_CHARACTERS = 200_000  # fifty items of 25 words are some 12,000; the parser's time and memory are bounded
+
+
+def list_items(text: str | None) -> tuple[str, ...] | None:
+    """Return the labelled items of the release's Python list repr; None if `text` is not that."""
+    if not text or len(text) > _MAX_LIST_CHARACTERS:
+        return None
+    try:
+        items = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+    if not isinstance(items, list) or not items or not all(isinstance(item, str) and item for item in items):
+        return None
+    return tuple(items)
 
 
 def candidate_letters(options: str | None) -> tuple[str, ...] | None:
-    """Return the letters of the candidates from the release's Python list repr; None if `options` is not that."""
-    if not options or len(options) > _MAX_OPTIONS_CHARACTERS:
-        return None
-    try:
-        texts = ast.literal_eval(options)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        return None
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-        return None
-    return tuple(text[0] for text in texts)
+    """Return the letters of the candidates; None if `options` is no list of them."""
+    items = list_items(options)
+    return items and tuple(item[0] for item in items)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,12 @@ def train(job: Job) -> Result:
         train_worker,
         train_loop_config={"job": job},
         scaling_config=_scaling(job.config),
-        run_config=_run_config(job),
+        run_config=run_config(
+            job.storage,
+            job.checkpoints_dir,
+            failures=FailureConfig(max_failures=job.config.max_failures),
+            checkpoints=CheckpointConfig(num_to_keep=job.config.keep_checkpoints),
+        ),
         torch_config=torch_config(use_gpu=job.config.use_gpu),
     )
     result = trainer.fit()
@@ -92,18 +97,25 @@ def _scaling(config: FinetuneConfig) -> ScalingConfig:
     )
 
 
-def _run_config(job: Job) -> RunConfig:
-    """Return where Ray Train keeps its state: a fixed name under the output, so that the next run finds it."""
-    filesystem, path = None, job.checkpoints_dir
+def run_config(storage: Storage, path: str, *, failures: FailureConfig, checkpoints: CheckpointConfig) -> RunConfig:
+    """Return where Ray Train keeps its state: a fixed name in a directory of the output, so that a later run finds it.
+
+    Args:
+        storage: access to it.
+        path: the directory.
+        failures: how often it goes on.
+        checkpoints: which are kept.
+    """
+    filesystem = None
     if not is_local(path):
-        fs, path = job.storage.filesystem(path)
+        fs, path = storage.filesystem(path)
         filesystem = PyFileSystem(FSSpecHandler(fs))
     return RunConfig(
         name=RUN_DIRECTORY,
         storage_path=path,
         storage_filesystem=filesystem,
-        failure_config=FailureConfig(max_failures=job.config.max_failures),
-        checkpoint_config=CheckpointConfig(num_to_keep=job.config.keep_checkpoints),
+        failure_config=failures,
+        checkpoint_config=checkpoints,
     )
 
 

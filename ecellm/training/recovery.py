@@ -135,7 +135,7 @@ def make_ready(storage: Storage, checkpoints_dir: str, keep: int) -> None:
     found = find_checkpoints(storage, checkpoints_dir)
     path = join(checkpoints_dir, RUN_DIRECTORY, LIST_NAME)
     complete = [own.name for own in found.complete]
-    listed = _names_in_list(storage.read_bytes(path)) if storage.exists(path) else []
+    listed = names_in_list(storage.read_bytes(path)) if storage.exists(path) else []
     if listed is None or set(listed) - set(complete):
         if not complete:
             reason = f"{_reason(path, listed, found)}. No checkpoint is complete"
@@ -147,7 +147,7 @@ def make_ready(storage: Storage, checkpoints_dir: str, keep: int) -> None:
         storage.remove(join(checkpoints_dir, RUN_DIRECTORY, name))
 
 
-def _names_in_list(data: bytes) -> list[str] | None:
+def names_in_list(data: bytes) -> list[str] | None:
     """Return the names of the checkpoints in Ray Train's list, oldest first; None if it cannot be read."""
     try:
         values: Any = json.loads(data)
