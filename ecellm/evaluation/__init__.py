@@ -1,4 +1,4 @@
-"""Scores, metrics with intervals, trivial baselines, comparisons and the report, from predictions.
+"""Scores, metrics with intervals, floors, comparisons and the report, from predictions.
 
 `score` is for whoever has answers and references in lists; importing it needs neither Ray nor models.
 """

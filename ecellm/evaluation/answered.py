@@ -6,9 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from ecellm.contract import require_names
+from ecellm.contract import conform, require_names
 from ecellm.dataset.partitions import hive_keys, list_partitions
 from ecellm.errors import InputError
+from ecellm.schema import PREDICTIONS
 from ecellm.storage import Storage, join
 
 PREDICTION_COLUMNS = ("run_id", "model", "adapter", "decoding", "sample_id", "task", "split", "setting", "response")
@@ -41,7 +42,7 @@ class Answered:
     Attributes:
         samples: rows of the samples table.
         responses: what was answered; nothing where a row failed.
-        run: run_id, model, adapter and decoding, the same for all rows; empty where no row was answered.
+        run: run_id, model, adapter, decoding and engine, the same for all rows; empty where no row was answered.
         facts: those of `FACT_COLUMNS` that the predictions have, one value for each response.
     """
 
@@ -95,7 +96,7 @@ def _first_run_id(storage: Storage, path: str) -> str | None:
 
 
 def asked_by_any(predictions: Sequence[RunFiles]) -> RunFiles:
-    """Return all runs' files of each (setting, task): their samples together are what trivial baselines answer."""
+    """Return all runs' files of each (setting, task): their samples together are what floors answer."""
     of_all: RunFiles = {}
     for of_run in predictions:
         for place, files in of_run.items():
@@ -107,6 +108,17 @@ def num_rows(storage: Storage, path: str) -> int:
     """Return the number of rows of a Parquet file, of which only the end is read."""
     with storage.parquet_file(path) as file:
         return int(file.metadata.num_rows)
+
+
+def first_row(storage: Storage, path: str, columns: Sequence[str]) -> dict[str, Any]:
+    """Return some columns of the first row of predictions, None where they lack them; nothing of an empty file."""
+    with storage.parquet_file(path) as file:
+        there = [name for name in columns if name in file.schema_arrow.names]
+        batch = next(file.iter_batches(batch_size=1, columns=there), None)
+    if batch is None or not batch.num_rows:
+        return {}
+    row = conform(pa.Table.from_batches([batch]), PREDICTIONS, path, ()).to_pylist()[0]
+    return dict.fromkeys(columns) | row
 
 
 def sample_files(storage: Storage, samples_dir: str) -> SampleFiles:

@@ -22,7 +22,7 @@ class Compared(NamedTuple):
         task: the task of all rows.
         run_id: of the run.
         place: task, split and setting.
-        rows: the answers, with the keys of their samples.
+        rows: the answers, with the keys of their samples or examples; of equal keys the first counts.
     """
 
     task: Task
@@ -38,13 +38,12 @@ def compare(run: Compared, baseline: Compared, bootstrap: Bootstrap) -> list[Row
 
     Args:
         run: the run.
-        baseline: the run it is compared with, on the same task, setting and split.
+        baseline: the run it is compared with, on the same task and split, and on the same setting unless the keys are
+            those of examples.
         bootstrap: how many resamples, at least 1, and their seed.
     """
     task = run.task
-    _, places, baseline_places = np.intersect1d(
-        run.rows.keys, baseline.rows.keys, assume_unique=True, return_indices=True
-    )
+    _, places, baseline_places = np.intersect1d(run.rows.keys, baseline.rows.keys, return_indices=True)
     if not len(places):
         return []
     sides = ((run.rows, places), (baseline.rows, baseline_places))

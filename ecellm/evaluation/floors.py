@@ -1,10 +1,11 @@
-"""Trivial baselines: answers that need no model, scored by the very same scorers as a model's.
+"""Floors: answers that need no language model, scored by the very same scorers as a model's.
 
-They answer the samples that any of the runs was asked, and those that say the most frequent answer take it from the
-references of these samples. The best one by the headline metric is what "the trivial baseline" means.
+Trivial ones (always yes, a random choice) and classical ones (classical_floors.py). They answer the samples that any of
+the runs was asked; the trivial ones that say the most frequent answer take it from the references of these samples. The
+best one by the headline metric is what "the floor" means.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -22,19 +23,40 @@ PREFIX = "floor-"
 Place = tuple[str, str, str]
 
 
+def floor_responses(
+    task: Task, samples: Samples, seed: int, classical: Mapping[str, Sequence[str]]
+) -> dict[str, Sequence[str]]:
+    """Return what every floor answers to the samples, by name.
+
+    Args:
+        task: the task of all samples.
+        samples: what is answered.
+        seed: of random answers.
+        classical: answers of the classical floors, in the samples' order.
+    """
+    return {**task.trivial_answers(samples, seed), **classical}
+
+
 def floor_rows(
-    task: Task, samples: Samples, answers: Answers, bootstrap: Bootstrap, similarity: SimilarityTable
+    task: Task,
+    samples: Samples,
+    classical: Mapping[str, Sequence[str]],
+    answers: Answers,
+    bootstrap: Bootstrap,
+    *,
+    similarity: SimilarityTable,
 ) -> list[MetricRow]:
-    """Return the metrics of every trivial baseline of a task, in every flavour.
+    """Return the metrics of every floor of a task, in every flavour.
 
     Args:
         task: the task of all samples.
         samples: what is answered, at least one; they are read several times, and not kept.
+        classical: answers of the classical floors, in the samples' order.
         answers: the samples' place; run, model, decoding and role are filled in here.
         bootstrap: how the intervals are drawn; random answers have the same seed.
         similarity: figures of free text.
     """
-    responses = task.trivial_answers(samples, bootstrap.seed)
+    responses = floor_responses(task, samples, bootstrap.seed, classical)
     scored = {name: ScoredRows() for name in responses}
     start = 0
     for block in blocks_of(samples):
@@ -67,7 +89,7 @@ def of_flavour(rows: Iterable[MetricRow], flavour: str) -> list[MetricRow]:
 
 
 def best_floors(rows: Iterable[MetricRow]) -> dict[Place, MetricRow]:
-    """Return the headline row of the best trivial baseline of each place; of equals, the first by name.
+    """Return the headline row of the best floor of each place; of equals, the first by name.
 
     Args:
         rows: of the metrics table, of one flavour (`of_flavour`).

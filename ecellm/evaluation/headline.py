@@ -1,10 +1,10 @@
-"""The table that a reader looks at first: each task's headline metric, run beside run, with the trivial baseline.
+"""The table that a reader looks at first: each task's headline metric, run beside run, task-specific models, floors.
 
 Figures are those of the flavour `strict`, which counts every row, with the released scorer's beside them; a metrics
 table that has no strict figures is shown by the released ones alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -16,12 +16,19 @@ from ecellm.settings import SETTINGS
 from ecellm.tasks import RELEASED, STRICT, TASKS
 
 OUR_ROLE = "ours"
+SPECIALIST_ROLE = "task_specific"
+SPECIALIST_ENGINE = "baseline"  # of the predictions of jobs.baseline
 MARK = "*"
 MIN_CLEAR_ROWS = 30  # of fewer rows a bootstrap's interval is too narrow to be trusted
 
 
+def role_of(engine: str | None, *, is_task_specific: bool = False) -> str:
+    """Return the role of a run's figures in the metrics table: of jobs.baseline, or named so, it is task-specific."""
+    return SPECIALIST_ROLE if is_task_specific or engine == SPECIALIST_ENGINE else OUR_ROLE
+
+
 class Verdict(StrEnum):
-    """How a figure stands to the best trivial answer in the same place."""
+    """How a figure stands to the best floor in the same place."""
 
     ABOVE = "above"
     UNCLEAR = "unclear"
@@ -45,7 +52,7 @@ def verdict_of(row: MetricRow | None, floor: MetricRow | None) -> Verdict:
 
 
 class Figures(NamedTuple):
-    """The figures of one line in one flavour: of each run, of the best trivial baseline, and how runs stand to it."""
+    """The figures of one line in one flavour: of each run, of the best floor, and how runs stand to it."""
 
     runs: tuple[MetricRow | None, ...]
     floor: MetricRow | None
@@ -64,9 +71,10 @@ class HeadlineRow:
         flavour: of `runs` and `floor`.
         num_samples: rows of the run that has the most.
         runs: the metrics row of each run; None where a run has no answers.
-        floor: the metrics row of the best trivial baseline; None if there is none.
+        floor: the metrics row of the best floor; None if there is none.
+        specialist: the metrics row of the best task-specific model that is not among the runs; None without any.
         released_runs: the released flavour's rows beside strict ones; None where `flavour` is released.
-        released_floor: the best trivial baseline by the released flavour; None where `flavour` is released.
+        released_floor: the best floor by the released flavour; None where `flavour` is released.
     """
 
     task: str
@@ -79,6 +87,8 @@ class HeadlineRow:
     floor: MetricRow | None
     released_runs: tuple[MetricRow | None, ...]
     released_floor: MetricRow | None
+    specialist: MetricRow | None = None
+    released_specialist: MetricRow | None = None
 
     @property
     def place(self) -> Place:
@@ -113,7 +123,8 @@ def headline_rows(rows: Sequence[MetricRow], run_ids: Sequence[str]) -> list[Hea
 
     Args:
         rows: the metrics table; rows of slices are passed over.
-        run_ids: the runs in the order of their columns.
+        run_ids: the runs in the order of their columns; of a task-specific model that is not among them the best
+            figure is shown, task by task.
     """
     flavour = shown_flavour(rows)
     shown, floors = _by_place(rows, flavour)
@@ -121,16 +132,22 @@ def headline_rows(rows: Sequence[MetricRow], run_ids: Sequence[str]) -> list[Hea
     result = []
     for place in sorted(shown, key=order_of):
         runs = tuple(shown[place].get(run_id) for run_id in run_ids)
-        last = next(row for row in reversed(runs) if row is not None)
+        specialist = _best_specialist(shown[place], run_ids)
+        known = [row for row in (specialist, *runs) if row is not None]
+        if not known:
+            continue
+        last = known[-1]
         line = HeadlineRow(
             *place,
             metric=last["metric"],
             flavour=flavour,
-            num_samples=max(row["num_samples"] for row in runs if row is not None),
+            num_samples=max(row["num_samples"] for row in known),
             runs=runs,
             floor=floors.get(place),
             released_runs=tuple(beside.get(place, {}).get(run_id) for run_id in run_ids),
             released_floor=released_floors.get(place),
+            specialist=specialist,
+            released_specialist=beside.get(place, {}).get(specialist["run_id"]) if specialist else None,
         )
         result.append(line)
     return result
@@ -143,9 +160,19 @@ def _by_place(
     whole = of_flavour(rows, flavour)
     runs: dict[Place, dict[str, MetricRow]] = {}
     for row in whole:
-        if row["is_headline"] and row["role"] == OUR_ROLE:
+        if row["is_headline"] and row["role"] in {OUR_ROLE, SPECIALIST_ROLE}:
             runs.setdefault(place_of(row), {})[row["run_id"]] = row
     return runs, best_floors(row for row in whole if row["role"] == FLOOR_ROLE)
+
+
+def _best_specialist(runs: Mapping[str, MetricRow], shown: Sequence[str]) -> MetricRow | None:
+    """Return the task-specific run with the highest value that has no column of its own; of equals, the first by id."""
+    others = [
+        row
+        for run_id, row in sorted(runs.items())
+        if run_id not in shown and row["role"] == SPECIALIST_ROLE and row["value"] is not None
+    ]
+    return max(others, key=lambda row: row["value"], default=None)
 
 
 def order_of(place: Place) -> tuple[int, str, int, str, str]:
@@ -195,17 +222,17 @@ def _invalid_note(row: MetricRow | None) -> str:
     return f" ({row['num_invalid']:,} invalid)" if row is not None and row["num_invalid"] else ""
 
 
-def format_floor(row: MetricRow | None) -> str:
-    """Return the floor's value and name."""
+def format_named(row: MetricRow | None) -> str:
+    """Return the value and name of a floor, or of a task-specific model."""
     return "-" if row is None else f"{row['value']:.3f} {row['model']}"
 
 
 def count_line(rows: Sequence[HeadlineRow]) -> str:
-    """Return how many of the lines that can be compared lie above the trivial baseline."""
+    """Return how many of the lines that can be compared lie above the best floor."""
     verdicts = [row.is_above_floor for row in rows if row.is_above_floor is not None]
     num_tasks = len({row.task for row in rows if row.is_above_floor is not None})
     unit = "tasks" if num_tasks == len(verdicts) else "tasks and settings"
-    return f"{sum(verdicts)} of {len(verdicts)} {unit} above the trivial baseline"
+    return f"{sum(verdicts)} of {len(verdicts)} {unit} above the best floor"
 
 
 def summary_lines(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> list[str]:
@@ -215,18 +242,21 @@ def summary_lines(rows: Sequence[HeadlineRow], labels: Sequence[str]) -> list[st
         rows: the lines.
         labels: the runs' short names, in the order of the columns.
     """
-    table = [("", "task", "setting", "metric", "n", *labels, "best trivial answer")]
+    has_specialists = any(row.specialist is not None for row in rows)
+    more = ("best task-specific",) if has_specialists else ()
+    table = [("", "task", "setting", "metric", "n", *labels, *more, "best floor")]
     for row in rows:
         mark = MARK if row.is_above_floor else ""
         figures = [format_figure(run) + _invalid_note(run) for run in row.runs]
         setting = place_label(row.setting, row.split)
-        table.append((mark, row.task, setting, row.metric, f"{row.num_samples:,}", *figures, format_floor(row.floor)))
+        figures += [format_named(row.specialist)] if has_specialists else []
+        table.append((mark, row.task, setting, row.metric, f"{row.num_samples:,}", *figures, format_named(row.floor)))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in table]
     reasons = {
         f"{row.task}: {run['reason']}" for row in rows for run in row.runs if run is not None and run["value"] is None
     }
-    explained = f"{MARK} = the 95 % interval of {labels[-1]} lies above the best trivial answer; n/a = see the report"
+    explained = f"{MARK} = the 95 % interval of {labels[-1]} lies above the best floor; n/a = see the report"
     flavours = {row.flavour for row in rows}
     scored = [f"figures of the flavour {flavour}" for flavour in sorted(flavours)]
     return [*lines, *sorted(reasons), "; ".join([explained, *scored]), count_line(rows)]

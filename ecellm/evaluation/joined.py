@@ -99,15 +99,16 @@ class Joined:
                 rows, table["response"].to_pylist(), self.run, {name: table[name].to_pylist() for name in facts}
             )
 
-    def samples(self) -> Iterator[Row]:
-        """Yield the samples alone, in order."""
-        reader = self._sample_reader()
+    def samples(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
+        """Yield the samples alone, in order, with some columns; None: with those that scoring needs."""
+        reader = self._sample_reader(columns)
         for start in range(0, len(self), BLOCK_ROWS):
             yield from reader.take(self.sample_rows[start : start + BLOCK_ROWS]).to_pylist()
 
-    def _sample_reader(self) -> RowReader:
-        # Only rankings are scored by what stands in the input, the longest of a sample's texts.
-        columns = (*SAMPLE_COLUMNS, "input") if self.ranks_choices else SAMPLE_COLUMNS
+    def _sample_reader(self, columns: Sequence[str] | None = None) -> RowReader:
+        if columns is None:
+            # Only rankings are scored by what stands in the input, the longest of a sample's texts.
+            columns = (*SAMPLE_COLUMNS, "input") if self.ranks_choices else SAMPLE_COLUMNS
         return RowReader(
             self.storage,
             self.sample_files,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ecellm.config import StorageConfig
-from ecellm.evaluation.answered import RunFiles, list_runs, num_rows
+from ecellm.evaluation.answered import RunFiles, first_row, list_runs, num_rows
+from ecellm.evaluation.headline import role_of
 from ecellm.evaluation.joined import join_answered
 from ecellm.storage import Storage
 
@@ -20,17 +21,19 @@ class Listing:
         directory: absolute path or URL.
         runs: files of each run by (setting, task).
         rows: answers in each file.
+        roles: what each run is, as in the metrics table.
     """
 
     directory: str
     runs: Sequence[RunFiles]
     rows: Mapping[str, int]
+    roles: Sequence[str]
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> "Listing":
         """Return what `list_directory` has found."""
         runs = [{(setting, task): files for setting, task, files in of_run} for of_run in result["runs"]]
-        return cls(result["directory"], runs, result["num_rows"])
+        return cls(result["directory"], runs, result["num_rows"], result["roles"])
 
     def num_rows(self, files: Sequence[str]) -> int:
         """Return the answers in some files."""
@@ -41,11 +44,11 @@ def list_directory(shard: Mapping[str, Any], *, storage_config: Mapping[str, Any
     """Look at a predictions directory.
 
     Args:
-        shard: `directory`.
+        shard: `directory`, and whether it is of a `task_specific` model.
         storage_config: how to reach it.
 
     Returns:
-        `directory`; `runs`, of each [setting, task, files]; `num_rows` by file.
+        `directory`; `runs`, of each [setting, task, files]; `num_rows` by file; `roles` of the runs.
 
     Raises:
         InputError: it holds no predictions.
@@ -56,7 +59,16 @@ def list_directory(shard: Mapping[str, Any], *, storage_config: Mapping[str, Any
         "directory": shard["directory"],
         "runs": [[[*place, files] for place, files in of_run.items()] for of_run in runs],
         "num_rows": {path: num_rows(storage, path) for of_run in runs for files in of_run.values() for path in files},
+        "roles": [role_of(_engine(storage, of_run), is_task_specific=shard["task_specific"]) for of_run in runs],
     }
+
+
+def _engine(storage: Storage, of_run: RunFiles) -> str | None:
+    """Return what ran a run; None where its files do not say."""
+    for path in (path for files in of_run.values() for path in files):
+        if row := first_row(storage, path, ("engine",)):
+            return None if row["engine"] is None else str(row["engine"])
+    return None
 
 
 def check_ids(shard: Mapping[str, Any], *, storage_config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from ecellm.tasks import find_task
 from ecellm.tasks.answer_generation import GenerationTask
 
 BASE_BYTES = 512 * 2**20
+# At most 20,000 training rows of 2 kB as Python objects, their terms, and the models' matrices.
+FLOOR_BYTES = BASE_BYTES + 768 * 2**20
 _BYTES_PER_ROW = 250  # keys and places of the join, kinds and codes of the scores
 _BYTES_PER_FREE_TEXT = 1500  # figures of its own for every answer, and a copy while they are drawn from
-_BYTES_PER_TRIVIAL_ANSWER = 500  # the references, and what three trivial baselines answer
+_BYTES_PER_FLOOR = 800  # the references, and what some five floors answer
 _BYTES_PER_CHECKED_ROW = 100
 _BYTES_PER_REPORTED_ROW = 100
 
@@ -24,7 +26,7 @@ def memory_of_scoring(shard: Mapping[str, Any]) -> float:
     if isinstance(find_task(shard["task"]), GenerationTask):
         per_row += _BYTES_PER_FREE_TEXT
     if shard["kind"] == "floors":
-        per_row += _BYTES_PER_TRIVIAL_ANSWER
+        per_row += _BYTES_PER_FLOOR
     return float(BASE_BYTES + shard["num_rows"] * per_row)
 
 

@@ -16,7 +16,7 @@ class Answers:
     """Whose answers are measured, and to which samples.
 
     Attributes:
-        run_id: of the predictions; of a trivial baseline, `floor-<name>`.
+        run_id: of the predictions; of a floor, `floor-<name>`.
         model: model and adapter, or the baseline's name.
         decoding: how answers were drawn; None for baselines.
         role: ours, floor or published.

@@ -2,12 +2,12 @@
 
 A shard is one run's answers to one (setting, task), which are read, scored and written block by block. It gives
 `scores/data/part-{k}` and then `metrics/data/part-{k}`, which is thus the marker that the shard is done. Shards of
-trivial baselines give metrics alone; shards of comparisons return their row, a few numbers, which the report's task
+floors give metrics alone; shards of comparisons return their row, a few numbers, which the report's task
 writes with the others.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 from ecellm.config import StorageConfig
 from ecellm.dataset.partitions import part_name
 from ecellm.evaluation.answered import Answered, Row, num_rows
+from ecellm.evaluation.classical_floors import read_classical_floors
 from ecellm.evaluation.comparisons import Compared, compare
 from ecellm.evaluation.floors import floor_rows
+from ecellm.evaluation.headline import OUR_ROLE
 from ecellm.evaluation.intervals import Bootstrap
 from ecellm.evaluation.joined import Joined, Questions, join_answered, join_asked
 from ecellm.evaluation.metric_rows import Answers, MetricRow, metric_rows, rows_without_scorer
@@ -32,6 +34,13 @@ from ecellm.tasks import Task, find_task
 Shard = Mapping[str, Any]
 
 
+class Side(NamedTuple):
+    """One side of a comparison: answers to one (setting, task), None if there are none, and figures of free text."""
+
+    joined: Joined | None
+    similarity: SimilarityTable
+
+
 def evaluate_shard(
     shard: Shard,
     *,
@@ -45,7 +54,7 @@ def evaluate_shard(
 
     Args:
         shard: `kind` (run, floors or comparison), `number`, `setting`, `task`, `predictions` (files) and
-            `samples` (files by split); a comparison also has `baseline` (files).
+            `samples` (files by split); a run also has its `role`, a comparison `baseline` (files).
         output_dir: evaluate's output.
         samples_fingerprint: of the samples that were answered.
         storage_config: how to reach all of these.
@@ -66,12 +75,17 @@ def evaluate_shard(
     similarity = read_similarity(storage, output_dir, find_task(shard["task"]), shard["setting"])
     if shard["kind"] == "comparison":
         baseline = join_answered(storage, shard["baseline"], shard["samples"])
-        return result | {"comparisons": compare_runs(joined, baseline, bootstrap, similarity)}
+        sides = Side(joined, similarity), Side(baseline, similarity)
+        return result | {"comparisons": compare_runs(*sides, bootstrap)}
     if shard["kind"] == "floors":
-        metrics = measure_floors(joined, samples_fingerprint, bootstrap, similarity)
+        metrics = []
+        for part in _parts(joined):
+            classical = read_classical_floors(storage, output_dir, _place_of(part))
+            metrics += measure_floors(part, classical, samples_fingerprint, bootstrap, similarity)
     else:
         with storage.table_writer(scores_path, SCORES) as writer:
-            metrics, result["rows"] = measure_run(joined, samples_fingerprint, bootstrap, similarity, writer)
+            role = shard["role"]
+            metrics, result["rows"] = measure_run(joined, samples_fingerprint, bootstrap, similarity, writer, role=role)
     storage.write_table(metrics_path, pa.Table.from_pylist(metrics, schema=METRICS))
     return result
 
@@ -82,6 +96,8 @@ def measure_run(
     bootstrap: Bootstrap,
     similarity: SimilarityTable,
     writer: pq.ParquetWriter,
+    *,
+    role: str = OUR_ROLE,
 ) -> tuple[list[MetricRow], int]:
     """Score one run's answers to one (setting, task), in every flavour.
 
@@ -91,6 +107,7 @@ def measure_run(
         bootstrap: how intervals are drawn.
         similarity: figures of free text.
         writer: takes the scores table.
+        role: of the run, as in the metrics table.
 
     Returns:
         Rows of the metrics table for each split: of all rows, then of slices; and the number of rows of the scores
@@ -99,7 +116,7 @@ def measure_run(
     metrics: list[MetricRow] = []
     num_scores = 0
     for part in _parts(joined):
-        answers = _answers_of(part, samples_fingerprint)
+        answers = _answers_of(part, samples_fingerprint, role)
         task = find_task(answers.task)
         if task is None:
             metrics += rows_without_scorer(answers, len(part))
@@ -117,37 +134,45 @@ def measure_run(
 
 
 def measure_floors(
-    joined: Joined | None, samples_fingerprint: str, bootstrap: Bootstrap, similarity: SimilarityTable
+    part: Joined,
+    classical: Mapping[str, Sequence[str]],
+    samples_fingerprint: str,
+    bootstrap: Bootstrap,
+    similarity: SimilarityTable,
 ) -> list[MetricRow]:
-    """Return the metrics of the trivial baselines on the samples that were answered; none if none was."""
-    rows: list[MetricRow] = []
-    for part in _parts(joined):
-        answers = _answers_of(part, samples_fingerprint)
-        task = find_task(answers.task)
-        if task is not None:
-            rows += floor_rows(task, Questions(part), answers, bootstrap, similarity)
-    return rows
+    """Return the metrics of the floors on the samples of a split that were asked; none of a task of the users' own."""
+    answers = _answers_of(part, samples_fingerprint)
+    task = find_task(answers.task)
+    return (
+        [] if task is None else floor_rows(task, Questions(part), classical, answers, bootstrap, similarity=similarity)
+    )
 
 
-def compare_runs(
-    run: Joined | None, baseline: Joined | None, bootstrap: Bootstrap, similarity: SimilarityTable
-) -> list[Row]:
-    """Return the rows of the comparisons table for one (setting, task), for each split that both runs answered."""
-    theirs = {part.splits[0][0]: part for part in _parts(baseline)}
+def compare_runs(run: Side, baseline: Side, bootstrap: Bootstrap, id_column: str = "sample_id") -> list[Row]:
+    """Return the rows of the comparisons table for one task, for each split that both runs answered.
+
+    Args:
+        run: the run.
+        baseline: what it is compared with.
+        bootstrap: how many resamples, at least 1, and their seed.
+        id_column: what pairs the answers: `example_id` where the two answered in different settings.
+    """
+    theirs = {part.splits[0][0]: part for part in _parts(baseline.joined)}
     rows: list[Row] = []
-    for part in _parts(run):
+    for part in _parts(run.joined):
         split = part.splits[0][0]
         task = find_task(_place_of(part)["task"])
         if task is not None and split in theirs:
-            ours = _compared(task, part, similarity)
-            rows += compare(ours, _compared(task, theirs[split], similarity), bootstrap)
+            ours = _compared(task, part, run.similarity, id_column)
+            rows += compare(ours, _compared(task, theirs[split], baseline.similarity, id_column), bootstrap)
     return rows
 
 
-def _compared(task: Task, part: Joined, similarity: SimilarityTable) -> Compared:
+def _compared(task: Task, part: Joined, similarity: SimilarityTable, id_column: str) -> Compared:
     rows = ScoredRows()
     for block in part.blocks():
-        rows.add(score_block(task, block, similarity), {}, block.samples)
+        ids = [str(sample[id_column]) for sample in block.samples]
+        rows.add(score_block(task, block, similarity), {}, ids)
     return Compared(task, str(part.run["run_id"]), _place_of(part), rows)
 
 
@@ -165,12 +190,12 @@ def _place_of(part: Joined) -> dict[str, str]:
     return {name: first[name] for name in ("task", "split", "setting")}
 
 
-def _answers_of(part: Joined, samples_fingerprint: str) -> Answers:
+def _answers_of(part: Joined, samples_fingerprint: str, role: str = OUR_ROLE) -> Answers:
     return Answers(
         run_id=str(part.run["run_id"]),
         model=model_name(part.run),
         decoding=part.run["decoding"],
-        role="ours",
+        role=role,
         **_place_of(part),
         samples_fingerprint=samples_fingerprint,
     )

@@ -38,13 +38,13 @@ class ScoredRows:
         self._values: dict[str, dict[str | int, int]] = {}
         self.parts: dict[str, ScoredRows] = {}
 
-    def add(self, scored: Sequence[Scored], slices: Values, samples: Sequence[Mapping[str, object]] = ()) -> None:
+    def add(self, scored: Sequence[Scored], slices: Values, ids: Sequence[str] = ()) -> None:
         """Take a block of scored answers.
 
         Args:
             scored: the answers in each flavour.
             slices: what they may be sliced by: for each answer its value, or None.
-            samples: of the answers, if they will be compared with another run's.
+            ids: of the answers' samples or examples, if they will be compared with another run's.
         """
         kinds, kind = kinds_of([each.statistics for each in scored])
         self._first = self._first or [each.take([]) for each in scored]
@@ -53,8 +53,8 @@ class ScoredRows:
         self._num_kinds += len(kinds[0])
         invalid = [[row.num_invalid for row in each.rows] for each in scored]
         self._num_invalid.append(np.array(invalid, np.int32).reshape(len(scored), -1))
-        if samples:
-            self._keys.append(keys_of([str(sample["sample_id"]) for sample in samples]))
+        if ids:
+            self._keys.append(keys_of(ids))
         for name, values in slices.items():
             codes = self._values.setdefault(name, {})
             own = [NO_VALUE if value is None else codes.setdefault(value, len(codes)) for value in values]
@@ -66,7 +66,7 @@ class ScoredRows:
 
     @property
     def keys(self) -> UIntArray:
-        """64-bit keys of the samples: uint64 [num_rows]."""
+        """64-bit keys of the ids that were given: uint64 [num_rows]."""
         return np.concatenate(self._keys)
 
     @property
@@ -104,9 +104,9 @@ class ScoredRows:
         ]
 
 
-def keys_of(sample_ids: Sequence[str]) -> UIntArray:
-    """Return 64-bit keys of samples: uint64 [num_samples]."""
-    return keys_of_texts(np.array(sample_ids, dtype=object))
+def keys_of(ids: Sequence[str]) -> UIntArray:
+    """Return 64-bit keys of ids: uint64 [num_ids]."""
+    return keys_of_texts(np.array(ids, dtype=object))
 
 
 def tallies_of(scored: Sequence[Scored]) -> list[Tally]:

@@ -1,7 +1,7 @@
 """Figures of free text by run and sample, as the step before scoring leaves them in Parquet.
 
 They lie in `text_similarity/data/part-*.parquet` below evaluate's output: columns run_id, sample_id and one for each
-metric, null where it was not computed; why, a file's metadata may say. Trivial baselines have the run_id
+metric, null where it was not computed; why, a file's metadata may say. Floors have the run_id
 `floor-<name>`.
 """
 

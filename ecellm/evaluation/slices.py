@@ -45,7 +45,7 @@ def add_block(rows: ScoredRows, task: Task, answered: Answered, scored: Sequence
         answered: samples, and what predictions say of each answer.
         scored: the answers in each flavour.
     """
-    rows.add(scored, _slices(task, answered, scored), answered.samples)
+    rows.add(scored, _slices(task, answered, scored))
     for each in scored:
         if each.scorer.part_name is not None:
             # A name from JSON may hold half a character, which no file can.

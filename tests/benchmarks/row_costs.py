@@ -20,6 +20,7 @@ from ecellm.config import EvaluateConfig, PredictConfig, PreprocessConfig
 from ecellm.dataset import ingest
 from ecellm.dataset.split_release import split_release
 from ecellm.evaluation.answered import asked_by_any, sample_files
+from ecellm.evaluation.classical_floors import answer_classical_floors, plan_classical_floors
 from ecellm.evaluation.evaluate import make_shards
 from ecellm.evaluation.listing import Listing, check_ids, list_directory
 from ecellm.evaluation.report.write import write_report
@@ -120,9 +121,11 @@ def measure_evaluate(costs: Costs, root: Path, num_rows: int) -> None:
     out, storage = str(root / "scores"), Storage()
     config = EvaluateConfig(samples_dir=str(root / "samples"), predictions_dir=str(root / "answers"), output_dir=out)
     with costs.step("evaluate: list (one task)", num_rows):
-        listing = Listing.of(list_directory({"directory": config.all_predictions[0]}, storage_config={}))
+        listing = Listing.of(
+            list_directory({"directory": config.all_predictions[0], "task_specific": False}, storage_config={})
+        )
     samples, of_floors = sample_files(storage, config.samples_dir), asked_by_any(listing.runs)
-    shards = make_shards(listing.runs, of_floors, samples, listing.rows, with_comparisons=True)
+    shards = make_shards(listing.runs, of_floors, samples, listing.rows, compared=listing.runs, roles=listing.roles)
     with costs.step("evaluate: check ids", num_rows):
         for shard in shards:
             if shard["kind"] == "run":
@@ -132,17 +135,29 @@ def measure_evaluate(costs: Costs, root: Path, num_rows: int) -> None:
     with costs.step("evaluate: ROUGE-L of free text", max(1, rows_of_generation)):
         for part in parts:
             compute_without_models(part, config_json=config.model_dump_json())
+    classical = plan_classical_floors(of_floors, samples)
+    with costs.step("evaluate: classical floors", num_rows):
+        for shard in classical:
+            answer_classical_floors(shard, output_dir=out, storage_config={})
     arguments = {"samples_fingerprint": "f" * 64, "storage_config": {}, "num_resamples": 10_000, "seed": 1}
     for shard in shards:
         name = "free text" if shard["task"] == "Answer_Generation" else "all other tasks"
-        kind = "score" if shard["kind"] == "run" else "trivial answers"
+        kind = "score" if shard["kind"] == "run" else "floors"
         with costs.step(f"evaluate: {kind}, {name}", 0):
             evaluate_shard(shard, output_dir=out, **arguments)
         costs.steps[f"evaluate: {kind}, {name}"]["rows"] += shard["num_rows"]
     report = {"predictions_dirs": [listing.directory], "samples_dir": config.samples_dir, "training_dirs": []}
     models = {"bertscore_model": None, "bertscore_layer": None, "bleurt_model": None}
     with costs.step("evaluate: report (one task)", num_rows):
-        write_report(report | {"comparisons": [], "similarity_models": models}, output_dir=out, storage_config={})
+        nothing = {
+            "comparisons": [],
+            "columns": [0],
+            "roles": [["ours"]],
+            "studies": [],
+            "pairs": [],
+            "similarity_models": models,
+        }
+        write_report(report | nothing, output_dir=out, storage_config={})
     with costs.step("manifest: SHA-256 of all files (one task)", num_rows):
         for name in ("samples", "rows", "answers", "scores"):
             describe_files(storage, str(root / name))

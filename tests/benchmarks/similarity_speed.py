@@ -5,7 +5,7 @@
 BERTScore: a pretrained encoder of 22.7 million parameters, against `bert-score` asked pair by pair, and asked once for
 all pairs. BLEURT: a random model of the same size, against the original code asked pair by pair, which is what the
 released scorer does. Texts are real reviews where ECELLM_REAL_DATA (or ../shared/data) has them, else made up. The
-answers are compared with their references and, as a trivial baseline does, with another row's. Prints a table in
+answers are compared with their references and, as a floor does, with another row's. Prints a table in
 Markdown: processor seconds, their ratio to ours (above 1 ours is faster), and the largest difference of a figure.
 """
 

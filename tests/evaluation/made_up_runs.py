@@ -189,4 +189,8 @@ def report_shard(config: EvaluateConfig) -> Row:
         "training_dirs": list(config.training_dirs),
         "similarity_models": {"bertscore_model": None, "bertscore_layer": None, "bleurt_model": None},
         "comparisons": comparisons,
+        "columns": list(range(len(config.all_predictions))),
+        "roles": [["ours"] for _ in config.all_predictions],
+        "studies": [study.model_dump() for study in config.studies],
+        "pairs": [],
     }

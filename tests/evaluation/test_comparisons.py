@@ -6,7 +6,7 @@ import pytest
 from ecellm.evaluation.answered import Answered
 from ecellm.evaluation.comparisons import adjusted
 from ecellm.evaluation.intervals import Bootstrap
-from ecellm.evaluation.score_shard import compare_runs
+from ecellm.evaluation.score_shard import Side, compare_runs
 from ecellm.evaluation.similarity_table import SimilarityTable
 from ecellm.schema import COMPARISONS
 from ecellm.tasks import RELEASED, STRICT, task_named
@@ -27,7 +27,7 @@ def answered(run_id, name, outputs, responses, **columns):
 
 def compare(run, baseline, similarity=NO_SIMILARITY):
     """Compare runs, of which a few rows are read at a time."""
-    return compare_runs(*(JoinedInMemory(side, block_rows=7) for side in (run, baseline)), BOOTSTRAP, similarity)
+    return compare_runs(*(Side(JoinedInMemory(side, block_rows=7), similarity) for side in (run, baseline)), BOOTSTRAP)
 
 
 def test_both_flavours_compare_the_same_rows():

@@ -125,7 +125,7 @@ def test_the_summary_shows_before_after_and_floor(config, carry_out):
     assert line.startswith("*")
     assert "0.000 [0.000, 0.000] (30 invalid)  1.000 [1.000, 1.000]  " in line
     # Sentiment Analysis has twelve rows a setting, too few to be sure of anything.
-    assert summary[-1] == "1 of 3 tasks and settings above the trivial baseline"
+    assert summary[-1] == "1 of 3 tasks and settings above the best floor"
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(config, carry_out):

@@ -28,8 +28,8 @@ def test_only_an_interval_above_the_best_floor_is_marked():
         ("Product_Matching", False),
         ("Answer_Generation", None),
     ]
-    assert count_line(lines) == "1 of 2 tasks and settings above the trivial baseline"
-    assert count_line(lines[:1]) == "1 of 1 tasks above the trivial baseline"
+    assert count_line(lines) == "1 of 2 tasks and settings above the best floor"
+    assert count_line(lines[:1]) == "1 of 1 tasks above the best floor"
 
 
 def test_the_table_is_aligned_and_says_what_is_missing():
@@ -43,7 +43,7 @@ def test_the_table_is_aligned_and_says_what_is_missing():
     assert first.endswith("0.600 always-yes")
     assert second.startswith("   Product_Matching   OOD 1-shot")
     assert text[4] == "Answer_Generation: needs a scorer"
-    assert text[-1] == "1 of 2 tasks and settings above the trivial baseline"
+    assert text[-1] == "1 of 2 tasks and settings above the best floor"
 
 
 def test_without_an_interval_the_value_is_compared():

@@ -1,4 +1,4 @@
-"""Rows of the metrics table: names, flavours, intervals, reasons; and the trivial baselines among them."""
+"""Rows of the metrics table: names, flavours, intervals, reasons; and the floors among them."""
 
 import pyarrow as pa
 import pytest
@@ -68,7 +68,7 @@ def test_without_resamples_there_are_values_and_no_intervals():
 
 def floors_of(name, samples, similarity=None):
     task = task_named(name)
-    return floor_rows(task, samples, answers(task.name), BOOTSTRAP, similarity or SimilarityTable())
+    return floor_rows(task, samples, {}, answers(task.name), BOOTSTRAP, similarity=similarity or SimilarityTable())
 
 
 @pytest.mark.parametrize("flavour", [RELEASED, STRICT])

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tests.driver_process import environment_without_ray
 
 _FEW, _MANY = 3_000, 18_000
-# Declared are 250 bytes, 750 with the trivial answers (ecellm/evaluation/memory.py); at so few rows the allocator's slack
+# Declared are 250 bytes, 1,050 with the floors (ecellm/evaluation/memory.py); at so few rows the allocator's slack
 # counts as much. Rows held as Python objects took 11,000.
 _MOST_BYTES_OF_A_ROW = 2_000
 _MOST_BYTES = 400 * 2**20  # of all that a task has anyway, most of it imports: declared are 512 MiB

@@ -59,7 +59,7 @@ def test_the_demo_runs_to_its_end(short_demo):
     assert sorted(path.parent.name for path in directory.glob("run/*/_manifest.json")) == sorted(STAGES)
     metrics = pd.read_parquet(directory / "run" / "scores" / "metrics" / "data")
     assert metrics["task"].nunique() == 10
-    assert "tasks and settings above the trivial baseline" in said
+    assert "tasks and settings above the best floor" in said
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from ecellm.evaluation.report.first_page import (
 from ecellm.evaluation.report.plots import PlotText, Point, difference_plot
 from ecellm.tasks import FLAVOURS
 
-_SIGNIFICANT = 0.05
+SIGNIFICANT = 0.05
 Comparison = Mapping[str, Any]
 
 
@@ -28,7 +28,7 @@ class ComparisonLine:
     """One comparison in one flavour; `is_second` where the line before is of the same place in another flavour.
 
     `verdict` is empty where the difference is no praise: chance may have made it, or the run is no better than a
-    trivial answer.
+    floor.
     """
 
     task: str
@@ -75,7 +75,7 @@ def comparison_pairs(
 
     Args:
         rows: the comparisons table.
-        headline: the headline table, which knows the trivial answers.
+        headline: the headline table, which knows the floors.
         labels: short names of the runs by run_id, in the order of the columns.
         anchors: the task's page by task.
         flavour: what is shown first, and what the plots show.
@@ -84,6 +84,8 @@ def comparison_pairs(
     numbers = {run_id: number for number, run_id in enumerate(labels)}
     pairs: dict[tuple[int, int], list[Comparison]] = {}
     for row in rows:
+        if row["run_id"] not in numbers or row["baseline_run_id"] not in numbers:
+            continue  # a task-specific model without a column of its own
         pairs.setdefault((numbers[row["run_id"]], numbers[row["baseline_run_id"]]), []).append(row)
     names = list(labels.values())
     places = {line.place: line for line in headline}
@@ -96,18 +98,18 @@ def comparison_pairs(
             standing = _standing(places[_place(row)], row["flavour"], run, baseline)
             lines.append(_line(row, anchors[row["task"]], standing, is_second=is_second))
         shown = [(row, line.verdict) for row, line in zip(ordered, lines, strict=True) if row["flavour"] == flavour]
-        note = _resolution_note(len(shown), num_resamples)
+        note = resolution_note(len(shown), num_resamples)
         plots = _plots(shown, f"{run}-{baseline}")
         result.append(ComparisonPair(names[run], run, names[baseline], baseline, note, plots, tuple(lines)))
     return result
 
 
-def _resolution_note(num_compared: int, num_resamples: int | None) -> str:
+def resolution_note(num_compared: int, num_resamples: int | None) -> str:
     """Return that no difference can stand out, where so few resamples cannot give a small enough adjusted p."""
     if num_resamples is None:
         return ""
     least = min(1.0, num_compared / (num_resamples + 1))
-    if least < _SIGNIFICANT:
+    if least < SIGNIFICANT:
         return ""
     return (
         f"With {num_resamples:,} resamples and {num_compared} comparisons no adjusted p can be below {least:.2f}: "
@@ -117,7 +119,7 @@ def _resolution_note(num_compared: int, num_resamples: int | None) -> str:
 
 @dataclass(frozen=True)
 class _Standing:
-    """The figures of a comparison's two runs in its flavour, and how they stand to the best trivial answer."""
+    """The figures of a comparison's two runs in its flavour, and how they stand to the best floor."""
 
     run: MetricRow | None
     baseline: MetricRow | None
@@ -142,10 +144,10 @@ def _flavour_order(row: Comparison, shown: str) -> tuple[bool, int]:
 def _verdict(row: Comparison, standing: _Standing) -> str:
     """Return which run is better, unless chance may have made it so: by the adjusted p, else by the interval.
 
-    A run that is no better than a trivial answer is not praised for being better than another one.
+    A run that is no better than a floor is not praised for being better than another one.
     """
     p_adjusted = row.get("p_adjusted")
-    is_clear = row["ci_low"] > 0 or row["ci_high"] < 0 if p_adjusted is None else p_adjusted < _SIGNIFICANT
+    is_clear = row["ci_low"] > 0 or row["ci_high"] < 0 if p_adjusted is None else p_adjusted < SIGNIFICANT
     if not is_clear:
         return ""
     if row["difference"] <= 0:
@@ -167,8 +169,8 @@ def _line(row: Comparison, anchor: str, standing: _Standing, *, is_second: bool)
         signed(row["difference"]),
         f"[{signed(row['ci_low'])}, {signed(row['ci_high'])}]",
         _verdict(row, standing),
-        _p_text(row.get("p_value")),
-        _p_text(row.get("p_adjusted")),
+        p_text(row.get("p_value")),
+        p_text(row.get("p_adjusted")),
         row["num_samples"],
         is_second,
     )
@@ -177,7 +179,7 @@ def _line(row: Comparison, anchor: str, standing: _Standing, *, is_second: bool)
     return line
 
 
-def _p_text(value: float | None) -> str:
+def p_text(value: float | None) -> str:
     """Return a p-value with the digits that say something."""
     if value is None:
         return "-"

@@ -21,9 +21,9 @@ from ecellm.tasks.option_letters import LetterTask
 from ecellm.tasks.sequential_recommendation import RecommendationTask
 
 VERDICT_TEXTS: Mapping[Verdict, str] = {
-    Verdict.ABOVE: "above the trivial answer",
-    Verdict.UNCLEAR: "not clearly above the trivial answer",
-    Verdict.BELOW: "below the trivial answer",
+    Verdict.ABOVE: "above the floor",
+    Verdict.UNCLEAR: "not clearly above the floor",
+    Verdict.BELOW: "below the floor",
     Verdict.UNKNOWN: "",
 }
 _MARKS = {Verdict.ABOVE: "▲", Verdict.UNCLEAR: "◇", Verdict.BELOW: "▼", Verdict.UNKNOWN: ""}
@@ -41,7 +41,7 @@ class Cell:
         value: the figure, or why there is none in a word.
         interval: its 95 % interval, or why there is no figure, or nothing.
         released: the released scorer's figure; empty where that one is shown first.
-        verdict: how it stands to the best trivial answer, as a CSS class.
+        verdict: how it stands to the best floor, as a CSS class.
         mark: the same as a sign.
         verdict_text: the same in words.
         num_invalid: answers (rankings: parts of answers) that could not be read.
@@ -103,6 +103,8 @@ class HeadlineLine:
     place: str
     num_samples: int
     cells: tuple[Cell, ...]
+    specialist: Cell
+    specialist_name: str
     floor: Cell
     floor_name: str
     unreadable: str
@@ -170,6 +172,8 @@ def _line(row: HeadlineRow, anchor: str) -> HeadlineLine:
             replace(cell_of(run, released, verdict), rows=_rows_text(run, row.num_samples))
             for run, released, verdict in both
         ),
+        cell_of(row.specialist, row.released_specialist),
+        row.specialist["model"] if row.specialist else "",
         cell_of(row.floor, row.released_floor),
         row.floor["model"] if row.floor else "",
         unreadable_name(row.task),
@@ -209,12 +213,12 @@ class Statement:
         best: short name of the run that the page is about.
         number: its column.
         note: by what it was chosen, and which run comes next.
-        num_above: tasks, counted by domain, in which it stands above the trivial answer.
+        num_above: tasks, counted by domain, in which it stands above the floor.
         num_compared: of how many.
         counts: the same for each domain in words.
         gap: how much lower or higher it is out of domain; empty if unknown.
         gap_text: over which tasks.
-        below: where it is not better than the trivial answer.
+        below: where it is not better than the floor.
         unclear: where it is better, and chance may have made it so.
         lines: all runs.
     """

@@ -30,6 +30,7 @@ from ecellm.evaluation.report.paper import Comparability, paper_table
 from ecellm.evaluation.report.runs import Cost, RunInfo
 from ecellm.evaluation.report.samples import SampleBlock, pack
 from ecellm.evaluation.report.scan import LEAST_ORDER, UNREADABLE_LABEL
+from ecellm.evaluation.report.studies import study_views
 from ecellm.evaluation.report.tasks import TaskView, task_view
 from ecellm.evaluation.report.unreadable import NO_ANSWER
 from ecellm.inference.progress import rate_text
@@ -49,6 +50,8 @@ class ReportData:
         runs: the runs in the order of their columns.
         costs: what answering took.
         comparisons: the comparisons table.
+        studies: the studies table.
+        made: the runs table, of all runs.
         curves: loss curves.
         scans: what was read of single answers, by (setting, task) and run.
         blocks: packed samples.
@@ -62,6 +65,8 @@ class ReportData:
     runs: Sequence[RunInfo]
     costs: Sequence[Cost]
     comparisons: Sequence[Mapping[str, Any]]
+    studies: Sequence[dict[str, Any]]
+    made: Sequence[Mapping[str, Any]]
     curves: Sequence[LossCurve]
     scans: Scans
     blocks: Sequence[SampleBlock]
@@ -87,6 +92,7 @@ def render(data: ReportData) -> str:
         min_clear_rows=MIN_CLEAR_ROWS,
         statement=statement,
         headline=headline_groups(lines, anchors),
+        has_specialists=any(line.specialist is not None for line in lines),
         headline_plots=headline_plots(lines, list(labels.values())),
         paper=paper_table(lines, statement.number, anchors, data.comparability),
         absent=_absent(data.rows),
@@ -95,6 +101,8 @@ def render(data: ReportData) -> str:
         comparisons=comparison_pairs(
             data.comparisons, lines, labels, anchors, flavour, num_resamples=data.about.num_resamples
         ),
+        studies=study_views(data.studies, data.rows, anchors, data.about.num_resamples),
+        made=data.made,
         curves=[
             {"plot": draw_loss(curve, name=f"loss-{number}"), "facts": curve.facts()}
             for number, curve in enumerate(data.curves)

@@ -23,8 +23,8 @@ class PaperCell:
         value: its figure.
         difference: ours minus it; empty where the two must not be compared.
         verdict: `above` where ours is higher, `below` where it is lower, as a CSS class; being higher is nothing to
-            praise where ours is no better than a trivial answer.
-        is_below_floor: whether the best trivial answer is as good as the paper's figure.
+            praise where ours is no better than a floor.
+        is_below_floor: whether the best floor is as good as the paper's figure.
     """
 
     model: str

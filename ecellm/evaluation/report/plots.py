@@ -19,7 +19,7 @@ _LEGEND_LINE, _MARGIN = 18, 78
 _MARKERS = "osD^vP"
 _MOST_LABEL = 24
 _FEW_PLACES = 8  # of more, intervals are drawn fainter, so that points are seen
-_FLOOR = "best trivial answer"
+_FLOOR = "best floor"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def lines_plot(
         labels: of the lines.
         series: the runs.
         name: tells the plot's ids from those of others on the page.
-        floors: the best trivial answer of each line, drawn as a bar across it.
+        floors: the best floor of each line, drawn as a bar across it.
     """
     height = _MARGIN + len(labels) * (_LINE_HEIGHT + _RUN_HEIGHT * len(series)) + _legend_height(len(series) + 1)
     paint = partial(_paint_lines, text=text, labels=labels, series=series, floors=floors)
@@ -80,6 +80,44 @@ def profile_plot(text: PlotText, labels: Sequence[str], series: Sequence[Series]
     height = 240 + _legend_height(len(series))
     spoken = _spoken(text, labels, series)
     return draw(paint, title=text.title, label=spoken, name=name, width=_WIDTH, height=height)
+
+
+def curve_plot(text: PlotText, xs: Sequence[float], series: Sequence[Series], *, name: str) -> str:
+    """Return a plot of figures over a quantity, which is on a logarithmic scale where it spans a factor of ten.
+
+    Args:
+        text: title and names of the axes: of the figures (up) and of the quantity (across).
+        xs: the quantities, ascending and above 0.
+        series: figures at each of them.
+        name: tells the plot's ids from those of others on the page.
+    """
+    paint = partial(_paint_curve, text=text, xs=xs, series=series)
+    spoken = _spoken(text, [f"{x:g}" for x in xs], series)
+    return draw(
+        paint, title=text.title, label=spoken, name=name, width=_WIDTH, height=240 + _legend_height(len(series))
+    )
+
+
+def _paint_curve(figure: "Figure", text: PlotText, xs: Sequence[float], series: Sequence[Series]) -> None:
+    axes = _axes(figure)
+    axes.set_ylabel(text.figures)
+    axes.set_xlabel(text.places)
+    axes.grid(axis="y")
+    if xs[-1] >= 10 * xs[0]:
+        axes.set_xscale("log")
+    entries: list[tuple[Artist, str]] = []
+    for each in series:
+        known = [(x, point) for x, point in zip(xs, each.points, strict=True) if point is not None]
+        places, values = [x for x, _ in known], [point.value for _, point in known]
+        axes.plot(places, values, color=_colour(each), linewidth=1.2)
+        axes.fill_between(
+            places, [p.low for _, p in known], [p.high for _, p in known], color=_colour(each), alpha=0.15, linewidth=0
+        )
+        entries.append((_paint_points(axes, each, list(zip(places, values, strict=True))), each.label))
+    axes.set_xticks(xs, [f"{x:,.0f}" if x == round(x) else f"{x:g}" for x in xs])
+    axes.set_xticks([], minor=True)
+    _limit(axes.set_ylim, [], series)
+    _legend(figure, entries)
 
 
 def _legend_height(num_entries: int) -> int:

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
 from ecellm.contract import conform
-from ecellm.evaluation.answered import PredictionPlace, RunFiles, list_runs, num_rows, read_columns
+from ecellm.evaluation.answered import PredictionPlace, RunFiles, first_row, list_runs, num_rows, read_columns
 from ecellm.evaluation.score_shard import model_name
+from ecellm.fingerprint import MANIFEST_NAME
 from ecellm.manifest import read_manifest
-from ecellm.schema import PREDICTIONS, TRAINING_LOG
+from ecellm.schema import TRAINING_LOG
 from ecellm.storage import Storage, join
 
 _RUN_COLUMNS = ("run_id", "model", "adapter", "engine", "decoding")
@@ -29,6 +28,7 @@ class RunInfo:
         model: model and adapter.
         engine: what ran it.
         decoding: how answers were drawn.
+        role: what it is, as in the metrics table.
         num_rows: samples answered, in all tasks.
         reasons: why samples failed and have no answer, with their numbers.
         directory: number of the predictions directory that holds it.
@@ -40,6 +40,7 @@ class RunInfo:
     model: str
     engine: str
     decoding: str
+    role: str
     num_rows: int
     reasons: Mapping[str, int] = field(default_factory=dict)
     directory: int = 0
@@ -75,14 +76,20 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _MOST_REASON_CHARACTERS else f"{text[:_MOST_REASON_CHARACTERS]}…"
 
 
-def describe_runs(storage: Storage, directories: Sequence[str]) -> list[RunInfo]:
-    """Return what the predictions say of the runs that made them, in the order given."""
+def describe_runs(storage: Storage, directories: Sequence[str], roles: Sequence[Sequence[str]]) -> list[RunInfo]:
+    """Return what the predictions say of the runs that made them, in the order given.
+
+    Args:
+        storage: access to the files.
+        directories: of the predictions.
+        roles: of the runs of each directory.
+    """
     runs = []
     for directory, (path, label) in enumerate(zip(directories, short_names(directories), strict=True)):
         errors = _errors_by_part(storage, path)
         found = [(files, _first_row(storage, files)) for files in list_runs(storage, path)]
         adapters = short_names([str(row["adapter"]) for _, row in found]) if len(found) > 1 else [None]
-        for (files, row), adapter in zip(found, adapters, strict=True):
+        for (files, row), adapter, role in zip(found, adapters, roles[directory], strict=True):
             paths = [path for own in files.values() for path in own]
             reasons = sum((errors.get(path.rsplit("/", 1)[-1], Counter()) for path in paths), Counter[str]())
             run = RunInfo(
@@ -91,6 +98,7 @@ def describe_runs(storage: Storage, directories: Sequence[str]) -> list[RunInfo]
                 model=model_name(row),
                 engine=str(row["engine"]),
                 decoding=str(row["decoding"]),
+                role=role,
                 num_rows=sum(num_rows(storage, path) for path in paths),
                 reasons=reasons,
                 directory=directory,
@@ -119,17 +127,6 @@ def _first_row(storage: Storage, files_of: RunFiles) -> dict[str, Any]:
         if row := first_row(storage, path, _RUN_COLUMNS):
             return row
     return dict.fromkeys(_RUN_COLUMNS, "")
-
-
-def first_row(storage: Storage, path: str, columns: Sequence[str]) -> dict[str, Any]:
-    """Return some columns of the first row of predictions, None where they lack them; nothing of an empty file."""
-    with storage.parquet_file(path) as file:
-        there = [name for name in columns if name in file.schema_arrow.names]
-        batch = next(file.iter_batches(batch_size=1, columns=there), None)
-    if batch is None or not batch.num_rows:
-        return {}
-    row = conform(pa.Table.from_batches([batch]), PREDICTIONS, path, ()).to_pylist()[0]
-    return dict.fromkeys(columns) | row
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -176,6 +173,36 @@ class Cost:
     def is_known(self) -> bool:
         """Whether the manifest says anything."""
         return self.num_prompt_tokens is not None
+
+
+def run_rows(storage: Storage, directories: Sequence[str], runs: Sequence[RunInfo]) -> list[dict[str, Any]]:
+    """Return the rows of the runs table: what leads from a figure to the manifest of the job that made it."""
+    manifests = {path: read_manifest(storage, path) for path in directories}
+    rows = []
+    for run in runs:
+        path = directories[run.directory]
+        manifest = manifests[path]
+        row = {
+            "run_id": run.run_id if run.num_rows else None,
+            "label": run.label,
+            "role": run.role,
+            "model": run.model,
+            "engine": run.engine,
+            "decoding": run.decoding,
+            "num_rows": run.num_rows,
+            "num_errors": run.num_errors,
+            "predictions_dir": path,
+            "manifest": join(path, MANIFEST_NAME) if manifest else None,
+            "fingerprint": _text(manifest.get("fingerprint")),
+            "git_commit": _text(manifest.get("git_commit")),
+        }
+        rows.append(row)
+    return rows
+
+
+def _text(value: Any) -> str | None:
+    """Return a manifest's value as text, None where it has none: other programs may have written it."""
+    return None if value is None else str(value)
 
 
 _DETAILS = {

@@ -17,7 +17,7 @@ _OTHER = "other"
 
 @dataclass(frozen=True)
 class Count:
-    """How many tasks of a domain a run stands above the trivial baseline in, of those that can be compared."""
+    """How many tasks of a domain a run stands above the floor in, of those that can be compared."""
 
     domain: str
     num_above: int
@@ -31,7 +31,7 @@ class Standing:
     Attributes:
         number: the run's column.
         counts: for each domain with tasks that can be compared.
-        not_above: the lines in which it is below the trivial baseline, or not clearly above.
+        not_above: the lines in which it is below the floor, or not clearly above.
         mean: of the headline metrics over the lines in which every run has a figure of as many rows as the others;
             None without such lines.
         num_lines: how many lines these are.

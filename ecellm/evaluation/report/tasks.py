@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ecellm.evaluation.floors import ROLE as FLOOR_ROLE
-from ecellm.evaluation.headline import HeadlineRow, Verdict, place_label
+from ecellm.evaluation.headline import SPECIALIST_ROLE, HeadlineRow, Verdict, place_label
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.published import reference_models
 from ecellm.evaluation.report.answers import ConfusionView, FailureLine, Scans, confusion_views, failure_lines
@@ -19,7 +19,7 @@ OfRun = Mapping[tuple[str, str], MetricRow]  # (metric, flavour) -> row
 
 @dataclass(frozen=True)
 class MetricsLine:
-    """All metrics of one run, trivial baseline (`floor`) or model of the paper (`paper`) in one place.
+    """All metrics of one run, task-specific model (`specialist`), `floor` or model of the paper (`paper`) in one place.
 
     `reason` says why a line of the paper must not be compared with ours.
     """
@@ -45,7 +45,7 @@ class MetricsGroup:
 
 @dataclass(frozen=True)
 class PlaceVerdict:
-    """How the best run does in one place, beside the best trivial answer."""
+    """How the best run does in one place, beside the best floor."""
 
     place: str
     cell: Cell
@@ -181,7 +181,7 @@ def _metrics_group(
             lines.append(_metrics_line(label, number, own[run_id], metrics, line.flavour))
     for run_id in sorted(own):
         first = next(iter(own[run_id].values()))
-        if first["role"] == FLOOR_ROLE:
+        if first["role"] == FLOOR_ROLE or (first["role"] == SPECIALIST_ROLE and run_id not in labels):
             lines.append(_metrics_line(first["model"], None, own[run_id], metrics, line.flavour))
     lines += _paper_lines(line, metrics, comparability)
     label = place_label(line.setting, line.split)
@@ -189,13 +189,15 @@ def _metrics_group(
 
 
 def _metrics_line(label: str, number: int | None, of: OfRun, metrics: Sequence[str], flavour: str) -> MetricsLine:
-    """Return the line of a run, or of a trivial baseline, which has no number."""
+    """Return the line of a run, or of a task-specific model or floor, which have no number."""
     has_released = flavour != RELEASED
     cells = tuple(
         cell_of(of.get((name, flavour)), of.get((name, RELEASED)) if has_released else None) for name in metrics
     )
     first = next((row for (_, own), row in of.items() if own == flavour), next(iter(of.values())))
-    kind = "floor" if number is None else "run"
+    kind = "run"
+    if number is None:
+        kind = "specialist" if first["role"] == SPECIALIST_ROLE else "floor"
     return MetricsLine(kind, label, number or 0, cells, first["num_samples"], first["num_invalid"])
 
 

@@ -10,9 +10,16 @@ from typing import Any
 import pyarrow as pa
 
 from ecellm.config import StorageConfig
+from ecellm.config.evaluate import Study
 from ecellm.dataset.partitions import part_name
 from ecellm.evaluation.answered import PredictionPlace, read_columns, sample_files
-from ecellm.evaluation.headline import HeadlineRow, headline_rows, order_of, shown_flavour, summary_lines
+from ecellm.evaluation.headline import (
+    HeadlineRow,
+    headline_rows,
+    order_of,
+    shown_flavour,
+    summary_lines,
+)
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.published_comparability import comparability, remarks, similarity_comparability
 from ecellm.evaluation.report.about import describe_evaluation
@@ -20,9 +27,11 @@ from ecellm.evaluation.report.page import ReportData, render
 from ecellm.evaluation.report.paper import Comparability
 from ecellm.evaluation.report.runs import (
     PlaceFiles,
+    RunInfo,
     describe_costs,
     describe_runs,
     list_places,
+    run_rows,
     short_names,
     training_log,
 )
@@ -30,9 +39,10 @@ from ecellm.evaluation.report.samples import MAX_ANSWERS, SampleBlock, choose_sa
 from ecellm.evaluation.report.scan import RunScan, scan_run
 from ecellm.evaluation.report.standings import best_standing, standings
 from ecellm.evaluation.similarity.bertscore import layer_of
+from ecellm.evaluation.studies import StudyRuns, study_rows
 from ecellm.loss_curve import LossCurve, loss_curve
 from ecellm.manifest import read_manifest
-from ecellm.schema import COMPARISONS, METRICS
+from ecellm.schema import COMPARISONS, METRICS, RUNS, STUDIES
 from ecellm.storage import Storage, join
 
 
@@ -43,11 +53,12 @@ def write_report(
     storage_config: Mapping[str, Any],
     max_answers: int = MAX_ANSWERS,
 ) -> dict[str, Any]:
-    """Write `comparisons/` and `report.html`.
+    """Write `comparisons/`, `studies/`, `runs/` and `report.html`.
 
     Args:
-        shard: `predictions_dirs`, `samples_dir`, `training_dirs`, `similarity_models` (the models' names in the config)
-            and `comparisons` (rows of that table).
+        shard: `predictions_dirs`, `samples_dir`, `training_dirs`, `similarity_models` (the models' names in the
+            config), `comparisons` (rows of that table), `columns` (numbers of the directories that have one), `roles`
+            (of the runs of each directory), `studies` (of the config), and `pairs` (what comparing arms gave).
         output_dir: evaluate's output, with all parts of `metrics/` and `scores/` written.
         storage_config: how to reach all of these.
         max_answers: how many answers the page holds at most.
@@ -58,9 +69,16 @@ def write_report(
     storage = Storage(StorageConfig(**storage_config))
     metrics = read_columns(storage, storage.list_files(join(output_dir, "metrics", "data"), ".parquet"), METRICS.names)
     rows = metrics.to_pylist()
-    comparisons = pa.Table.from_pylist(shard["comparisons"], schema=COMPARISONS)
-    storage.write_table(join(output_dir, "comparisons", "data", part_name(0)), comparisons)
-    runs = describe_runs(storage, shard["predictions_dirs"])
+    found = describe_runs(storage, shard["predictions_dirs"], shard["roles"])
+    of_runs = run_rows(storage, shard["predictions_dirs"], found)
+    of_studies = _study_rows(shard, found, rows)
+    for name, table, schema in (
+        ("comparisons", shard["comparisons"], COMPARISONS),
+        ("studies", of_studies, STUDIES),
+        ("runs", of_runs, RUNS),
+    ):
+        storage.write_table(join(output_dir, name, "data", part_name(0)), pa.Table.from_pylist(table, schema=schema))
+    runs = [run for number in shard["columns"] for run in found if run.directory == number]
     lines = headline_rows(rows, [run.run_id for run in runs])
     samples_dir = shard["samples_dir"]
     places = list_places(storage, runs, join(output_dir, "scores", "data"), sample_files(storage, samples_dir))
@@ -70,8 +88,10 @@ def write_report(
         rows=rows,
         lines=lines,
         runs=runs,
-        costs=describe_costs(storage, shard["predictions_dirs"], runs),
+        costs=describe_costs(storage, shard["predictions_dirs"], found),
         comparisons=shard["comparisons"],
+        studies=of_studies,
+        made=of_runs,
         curves=_loss_curves(storage, shard["training_dirs"]),
         scans=scans,
         blocks=blocks,
@@ -82,6 +102,15 @@ def write_report(
     storage.write_bytes(join(output_dir, "report.html"), render(data).encode())
     labels = [run.label for run in runs]
     return {"summary": summary_lines(lines, labels), "details": {"headline": [_detail(row, labels) for row in lines]}}
+
+
+def _study_rows(
+    shard: Mapping[str, Any], runs: Sequence[RunInfo], metrics: Sequence[MetricRow]
+) -> list[dict[str, Any]]:
+    studies = [Study.model_validate(study) for study in shard["studies"]]
+    run_ids = {run.directory: run.run_id for run in runs}  # a directory of an arm holds one run
+    of_directories = [run_ids.get(number) for number in range(len(shard["predictions_dirs"]))]
+    return study_rows(StudyRuns(studies, of_directories, metrics, shard["pairs"]))
 
 
 def _read_places(
@@ -138,6 +167,7 @@ def _detail(row: HeadlineRow, labels: Sequence[str]) -> dict[str, Any]:
         "flavour": row.flavour,
         "num_samples": row.num_samples,
         "values": values,
+        "best_task_specific": None if row.specialist is None else row.specialist["value"],
         "best_floor": None if row.floor is None else row.floor["value"],
         "is_above_floor": row.is_above_floor,
     }

@@ -12,13 +12,14 @@ import pyarrow as pa
 
 from ecellm.config import EvaluateConfig
 from ecellm.evaluation.answered import Row
-from ecellm.evaluation.floors import PREFIX, blocks_of
+from ecellm.evaluation.classical_floors import read_classical_floors
+from ecellm.evaluation.floors import PREFIX, blocks_of, floor_responses
 from ecellm.evaluation.joined import Joined, Questions, join_answered, join_asked
 from ecellm.evaluation.similarity.measures import Measure, absent_metrics, load_measures
 from ecellm.evaluation.similarity.texts import TextPair
 from ecellm.evaluation.similarity_table import REASONS_KEY
 from ecellm.schema import TEXT_SIMILARITY
-from ecellm.storage import Storage
+from ecellm.storage import Storage, absolute
 from ecellm.tasks import Sample, find_task
 
 Shard = Mapping[str, Any]
@@ -81,7 +82,7 @@ def compute_part(shard: Shard, config: EvaluateConfig, storage: Storage, measure
     num_rows = 0
     with storage.table_writer(shard["path"], schema) as writer:
         for part in [] if joined is None else joined.by_split():
-            blocks = _floors(part, config.seed) if shard["kind"] == "floors" else _answers(part)
+            blocks = _floors(part, config, storage) if shard["kind"] == "floors" else _answers(part)
             for answers in blocks:
                 rows = _rows(answers, measures)
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
@@ -95,15 +96,17 @@ def _answers(part: Joined) -> Iterator[Answers]:
         yield [(block.run_id, *pair) for pair in zip(block.samples, block.responses, strict=True)]
 
 
-def _floors(part: Joined, seed: int) -> Iterator[Answers]:
-    """Yield the answers of all trivial baselines to a split, block by block, as they are scored.
+def _floors(part: Joined, config: EvaluateConfig, storage: Storage) -> Iterator[Answers]:
+    """Yield the answers of all floors to a split, block by block, as they are scored.
 
     Those to a block come together: their references are the same.
     """
     samples = Questions(part)
-    task = find_task(next(iter(samples))["task"])
-    assert task is not None, "only the tasks of this suite have trivial answers"
-    responses = task.trivial_answers(samples, seed)
+    first = next(iter(samples))
+    task = find_task(first["task"])
+    assert task is not None, "only the tasks of this suite have floors"
+    classical = read_classical_floors(storage, absolute(config.output_dir), first)
+    responses = floor_responses(task, samples, config.seed, classical)
     start = 0
     for block in blocks_of(samples):
         yield [

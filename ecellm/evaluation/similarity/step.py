@@ -1,7 +1,7 @@
 """The step of evaluate before scoring: likeness of free answers to their references.
 
 Out, below evaluate's output: `text_similarity/data/part-*.parquet`, one for each run and setting with free answers,
-then one for each setting's trivial baselines.
+then one for each setting's floors.
 """
 
 import logging
@@ -94,7 +94,7 @@ def plan_parts(
 
     Args:
         predictions: for each run, its files by (setting, task).
-        of_floors: the files whose samples the trivial baselines answer.
+        of_floors: the files whose samples the floors answer.
         samples: the samples' files by (setting, task) and split.
         output_dir: evaluate's output.
     """
