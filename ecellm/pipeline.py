@@ -18,7 +18,7 @@ same one.
 import difflib
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from textwrap import indent
@@ -43,6 +43,7 @@ _MAKES = {
     "preprocess": "rows",
     "finetune": "model",
     "predict": "predictions",
+    "baseline": "predictions",
     "evaluate": "metrics",
 }
 # Which field of a job takes what another one made; `*` marks a field that takes several.
@@ -50,6 +51,7 @@ _TAKES = {
     "preprocess": {"samples": "samples_dir"},
     "finetune": {"rows": "rows_dir"},
     "predict": {"samples": "samples_dir", "model": "model"},
+    "baseline": {"samples": "samples_dir"},
     "evaluate": {"samples": "samples_dir", "predictions": "*predictions_dirs", "model": "*training_dirs"},
 }
 LoadStage = Callable[[str], Stage[Any]]
@@ -165,30 +167,40 @@ def run_pipeline(config: PipelineConfig, load_stage: LoadStage, *, dry_run: bool
         OutputHeldError: another run is at work on a stage.
     """
     nodes = resolve(config, load_stage)
-    _check_defaults(config, {field for node in nodes for field in node.stage.config_class.model_fields})
+    check_defaults(config, nodes)
     if not dry_run:
-        for node in nodes:  # what would wait for ever at the end should not wait for hours until it says so
-            _check_room(node)
+        check_rooms(nodes)
     planned: dict[str, str] = {}
     for number, node in enumerate(nodes, 1):
         made = plan(node.stage, node.config, planned if dry_run else None)
         planned[node.output_dir] = made.fingerprint
         if dry_run:
-            _show(node, made, planned)
+            _show(node, made)
+            if waits := check_dry(node, made, planned):
+                sys.stdout.write(f"  checked once {', '.join(waits)} is there\n")
             continue
         preset = f", preset: {node.preset.name}" if node.preset else ""
         logger.info("pipeline: stage %d of %d, %s (%s)%s", number, len(nodes), node.name, node.stage.job, preset)
         carry_out(made)
 
 
-def _check_room(node: Node) -> None:
+def check_rooms(nodes: Iterable[Node]) -> None:
+    """Raise `InputError` for a stage that could never run: what would wait for ever at the end says so before hours."""
+    for node in nodes:
+        check_room_of(node)
+
+
+def check_room_of(node: Node) -> None:
+    """Raise `InputError`, with the stage's name, if it could never run; a stage that is done needs no room."""
     try:
         check_room_ahead(node.stage, node.config)
     except InputError as error:
         raise InputError(f"stage {node.name}: {error}") from None
 
 
-def _check_defaults(config: PipelineConfig, fields: set[str]) -> None:
+def check_defaults(config: PipelineConfig, nodes: Iterable[Node]) -> None:
+    """Raise `InputError` for a default that no stage has a field for."""
+    fields = {field for node in nodes for field in node.stage.config_class.model_fields}
     for name in config.defaults:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
@@ -196,20 +208,32 @@ def _check_defaults(config: PipelineConfig, fields: set[str]) -> None:
             raise InputError(f"defaults: no stage of this pipeline has a field {name!r}{hint}")
 
 
-def _show(node: Node, made: Plan[Any], planned: Mapping[str, str]) -> None:
-    """Print one stage of a dry run with its config; check it as far as its inputs are there."""
+def _show(node: Node, made: Plan[Any]) -> None:
+    """Print one stage of a dry run with its config."""
     sys.stdout.write(f"{node.name} ({node.stage.job}) -> {made.output_dir}: {made.state}\n")
     config = redacted(node.config.model_dump(mode="json", exclude={"storage", "ray"}))
     sys.stdout.write(indent(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "  "))
     if node.preset:
         sys.stdout.write(f"  preset: {node.preset.name}\n")
     sys.stdout.write(f"  fingerprint {made.fingerprint}\n")
-    waits = [n for n, path in node.stage.inputs(node.config).items() if _is_planned(path, planned, made.storage)]
+
+
+def check_dry(node: Node, made: Plan[Any], planned: Mapping[str, str], *, tells: bool = True) -> list[str]:
+    """Check a stage as far as its inputs are there; return the names of those that earlier stages are to make.
+
+    Args:
+        node: the stage.
+        made: the same, planned.
+        planned: fingerprints of the outputs of earlier stages.
+        tells: whether what its check learned is logged.
+    """
+    inputs = node.stage.inputs(node.config)
+    waits = [name for name, path in inputs.items() if _is_planned(path, planned, made.storage)]
     if waits:
-        _check_room(node)
-        sys.stdout.write(f"  checked once {', '.join(waits)} is there\n")
+        check_room_of(node)
     else:
-        check_plan(made, comes_next=False)
+        check_plan(made, comes_next=False, tells=tells)
+    return waits
 
 
 def _is_planned(path: str, planned: Mapping[str, str], storage: Any) -> bool:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -59,6 +60,11 @@ def quiet_worker() -> None:
     logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def _runtime_env() -> dict[str, Any] | None:
+    """Return what a local Ray's workers are given, also those of a driver that joins one; clusters have a dashboard."""
+    return {"worker_process_setup_hook": quiet_worker} if keeps_to_this_machine() else None
+
+
 def _join(address: str) -> None:
     if address.startswith(("http://", "https://")):
         raise InputError(
@@ -67,7 +73,7 @@ def _join(address: str) -> None:
         )
     _probe(address)
     try:
-        ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
+        ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING, runtime_env=_runtime_env())
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().split("\n", 1)[0]
         raise InputError(f"cannot join the Ray cluster at {address}: {first}") from None
@@ -95,7 +101,7 @@ def _start_local(config: RayConfig) -> None:
         log_to_driver=True,
         logging_level=logging.WARNING,
         _temp_dir=str(_private_directory() / "ray"),
-        runtime_env={"worker_process_setup_hook": quiet_worker},
+        runtime_env=_runtime_env(),
     )
     logger.info("local Ray started with %d logical CPUs", num_cpus)
 

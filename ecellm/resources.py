@@ -1,6 +1,7 @@
 """Whether the cluster could ever hold what a stage asks for: a job that waits for ever should say so at once."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -128,6 +129,15 @@ def room_at_most(cpus: float, gpus: float) -> int:
     largest, grows = _largest()
     sizes = [largest.get(name, 0.0) // amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount]
     return max(room_now(cpus, gpus), int(min(sizes)) if grows else 0)
+
+
+def largest_cluster() -> dict[str, float]:
+    """Return the resources of the cluster, grown to its full size where that is known."""
+    largest, _ = _largest()
+    told: Counter[str] = Counter()
+    for kind in told_node_types() or ():
+        told.update({name: kind.most * amount for name, amount in kind.resources.items()})
+    return {name: max(largest.get(name, 0.0), told[name]) for name in largest.keys() | told.keys()}
 
 
 def _largest() -> tuple[dict[str, float], bool]:

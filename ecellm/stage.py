@@ -155,14 +155,13 @@ def _planned_fingerprint(planned: Mapping[str, str], path: str) -> str | None:
     return part_fingerprint(planned[parent], name) if parent in planned else None
 
 
-def check_plan(planned: Plan[Any], *, comes_next: bool = True) -> None:
+def check_plan(planned: Plan[Any], *, comes_next: bool = True, tells: bool = True) -> None:
     """Run every check that comes before the work: a refusal costs nothing and comes first, then the stage's own.
-
-    What the stage's check learned is logged.
 
     Args:
         planned: the stage.
         comes_next: whether the work follows; if not, no nodes are asked for.
+        tells: whether what the stage's check learned is logged.
 
     Raises:
         InputError: the directory holds something else or the job's own input, an input is not as it was when it was
@@ -179,7 +178,7 @@ def check_plan(planned: Plan[Any], *, comes_next: bool = True) -> None:
             check_sizes(planned.storage, name, path)
         check_stage_room(planned.stage, planned.config, comes_next=comes_next)
         for line in planned.stage.check(planned.config, planned.storage):
-            logger.info("%s: %s", planned.stage.job, line)
+            logger.log(logging.INFO if tells else logging.DEBUG, "%s: %s", planned.stage.job, line)
 
 
 def check_stage_room(stage: Stage[ConfigT], config: ConfigT, *, comes_next: bool = True) -> None:

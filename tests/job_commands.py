@@ -4,9 +4,11 @@ import re
 import shlex
 
 from ecellm.config import PipelineConfig
+from ecellm.config.study import StudyConfig
 from ecellm.pipeline import resolve
 from ecellm.recipe import load_config
 from ecellm.stages import load_stage
+from ecellm.studies.grid import make_grid, pipeline_of
 from ecellm.submitting.request import CONFIGS, job_of
 from jobs import submit, synthesize
 from tests.conftest import ROOT
@@ -32,6 +34,8 @@ def check(job, words):
     recipes = [str(ROOT / word) for word in words if "=" not in word]
     assert len(recipes) <= 1
     config = load_config(CONFIGS[job], recipes[0] if recipes else None, [word for word in words if "=" in word])
+    if isinstance(config, StudyConfig):
+        config = pipeline_of(config, make_grid(config), lambda stage: None)
     if isinstance(config, PipelineConfig):
         resolve(config, load_stage)  # the stages' own fields
     return config

@@ -7,7 +7,7 @@ import pytest
 
 from ecellm.config import PipelineConfig
 from ecellm.errors import InputError
-from ecellm.pipeline import _check_room, resolve, run_pipeline
+from ecellm.pipeline import check_room_of, resolve, run_pipeline
 from ecellm.recipe import validate
 from ecellm.sources.synthetic import Sizes, write_qpr_labels, write_release
 from ecellm.stages import load_stage
@@ -165,4 +165,4 @@ def test_a_stage_that_could_never_be_scheduled_is_refused_before_the_first_one_b
     assert "answers (predict) -> " in capsys.readouterr().out
     (tmp_path / "run" / "answers").mkdir(parents=True)
     (tmp_path / "run" / "answers" / "_manifest.json").write_text("{}")
-    _check_room(resolve(config, load_stage)[1])  # what is done needs no room
+    check_room_of(resolve(config, load_stage)[1])  # what is done needs no room

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecellm.config import (
+    BaselineConfig,
     BuildConfig,
     ClusterConfig,
     EvaluateConfig,
@@ -20,6 +21,7 @@ from ecellm.config import (
     PredictConfig,
     PreprocessConfig,
 )
+from ecellm.config.study import StudyConfig
 from ecellm.errors import InputError
 from ecellm.fingerprint import fingerprint_of
 from ecellm.recipe import load_config, read_yaml
@@ -33,8 +35,10 @@ CONFIGS: dict[str, type[ClusterConfig]] = {
     "preprocess": PreprocessConfig,
     "finetune": FinetuneConfig,
     "predict": PredictConfig,
+    "baseline": BaselineConfig,
     "evaluate": EvaluateConfig,
     "pipeline": PipelineConfig,
+    "study": StudyConfig,
 }
 _OUTPUT = {"fetch": "raw_dir"}  # the others: output_dir
 _COMMAND_IN_HEADER = re.compile(r"^#.*\bpython -m jobs\.(\w+)", re.MULTILINE)
@@ -90,13 +94,15 @@ def make_request(
 
 
 def job_of(recipe: str) -> str:
-    """Return the job that a recipe is for: a pipeline if it has stages, else the one that its header runs.
+    """Return the job that a recipe is for: a study or pipeline if it has such, else the one that its header runs.
 
     Raises:
         InputError: the recipe cannot be read, or does not tell.
     """
-    if "stages" in read_yaml(recipe):
-        return "pipeline"
+    values = read_yaml(recipe)
+    for key, job in (("studies", "study"), ("stages", "pipeline")):
+        if key in values:
+            return job
     named = set(_COMMAND_IN_HEADER.findall(Path(recipe).read_text(encoding="utf-8"))) & CONFIGS.keys()
     if len(named) != 1:
         raise InputError(

@@ -25,7 +25,8 @@ def upload():
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_every_recipe_tells_its_job(path):
-    assert job_of(str(path)) == ("pipeline" if "stages" in read_yaml(str(path)) else "build")
+    keys = read_yaml(str(path))
+    assert job_of(str(path)) == ("study" if "studies" in keys else "pipeline" if "stages" in keys else "build")
 
 
 def test_what_the_cluster_runs(upload):

@@ -1,0 +1,1 @@
+"""Studies: grids of pipeline stages that compare what makes a model good."""

@@ -1,0 +1,94 @@
+"""`python -m jobs.study`: the grid that a recipe's studies make, shown or carried out."""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
+
+import ray
+
+from ecellm.config.pipeline import PipelineConfig
+from ecellm.config.study import StudyConfig
+from ecellm.errors import InputError
+from ecellm.manifest import read_manifest
+from ecellm.pipeline import LoadStage, Node, check_defaults, check_rooms, resolve
+from ecellm.stage import carry_out, plan
+from ecellm.storage import Storage, absolute, join
+from ecellm.studies.grid import SCORES, Grid, make_grid, pipeline_of
+from ecellm.studies.running import Graph, run_stages
+from ecellm.studies.showing import show_grid, show_stages
+
+logger = logging.getLogger(__name__)
+
+
+def run_study(config: StudyConfig, load_stage: LoadStage, *, dry_run: bool, arguments: Sequence[str]) -> None:
+    """Do all stages of the studies, one of them (`only`), or say what would be done.
+
+    Args:
+        config: the recipe.
+        load_stage: returns the stage of a job.
+        dry_run: only show and check.
+        arguments: of the command line, for the processes that do one stage each.
+
+    Raises:
+        InputError: a config, an input or an output directory is wrong.
+        OutputHeldError: another run is at work on a stage.
+        SurroundingsError: a stage failed for another reason.
+    """
+    grid = make_grid(config)
+    if config.only is not None:
+        _run_alone(config.only, _pipeline(config, grid), load_stage)
+        return
+    nodes = _nodes(config, grid, load_stage)
+    needs = {name: stage.needs for name, stage in _pipeline(config, grid).stages.items()}
+    check_defaults(config, nodes.values())
+    if dry_run:
+        show_grid(grid)
+        show_stages(config, nodes, {name: needs[name] for name in nodes})
+        return
+    check_rooms(nodes.values())
+    command = [sys.executable, "-m", "jobs.study", *arguments]
+    graph = Graph(
+        needs={name: needs[name] for name in nodes},
+        # What scores the studies is told how many rows each model has learnt from, once it is known.
+        node_of=lambda name: (_nodes(config, grid, load_stage) if name == SCORES else nodes)[name],
+        command_of=lambda name: [*command, *_alone(name)],
+    )
+    logger.info("study: %d studies, %d stages", len(grid.designs), len(nodes))
+    run_stages(graph, most=config.max_stages)
+    logger.info("study: the report is %s", join(nodes[SCORES].output_dir, "report.html"))
+
+
+def _run_alone(name: str, pipeline: PipelineConfig, load_stage: LoadStage) -> None:
+    """Do one stage. No other is loaded than those that it comes from: what tokenizes rows must not load DeepSpeed."""
+    if name not in pipeline.stages:
+        raise InputError(f"only: there is no stage {name!r}; stages are {', '.join(pipeline.stages)}")
+    needed = {name}
+    for other in reversed(list(TopologicalSorter({n: s.needs for n, s in pipeline.stages.items()}).static_order())):
+        if other in needed:
+            needed |= set(pipeline.stages[other].needs)
+    stages = {other: stage for other, stage in pipeline.stages.items() if other in needed}
+    nodes = {node.name: node for node in resolve(pipeline.model_copy(update={"stages": stages}), load_stage)}
+    carry_out(plan(nodes[name].stage, nodes[name].config))
+
+
+def _alone(name: str) -> list[str]:
+    """Return the overrides that let a process do one stage, on this process's Ray; a name may look like YAML."""
+    return [f"only={json.dumps(name)}", f"ray.address={ray.get_runtime_context().gcs_address}"]
+
+
+def _pipeline(config: StudyConfig, grid: Grid) -> PipelineConfig:
+    storage = Storage(config.storage)
+
+    def count_rows(stage: str) -> int | None:
+        manifest = read_manifest(storage, absolute(join(config.output_dir, stage)))
+        number: int | None = manifest.get("details", {}).get("rows_by_split", {}).get("train")
+        return number
+
+    return pipeline_of(config, grid, count_rows)
+
+
+def _nodes(config: StudyConfig, grid: Grid, load_stage: LoadStage) -> dict[str, Node]:
+    """Return the stages by name, in an order in which they can run."""
+    return {node.name: node for node in resolve(_pipeline(config, grid), load_stage)}
