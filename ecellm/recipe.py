@@ -76,7 +76,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
 
 def _parse_value(text: str) -> Any:
     value = parse_yaml(text)
-    if isinstance(value, str):
+    if isinstance(value, str) and text.lstrip()[:1] not in {'"', "'"}:  # what is quoted is text, whatever it looks like
         # YAML 1.1 reads 1e-4 as text; people mean a number.
         try:
             return float(value) if any(c.isdigit() for c in value) else value

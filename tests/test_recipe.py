@@ -4,7 +4,7 @@ import pytest
 
 from ecellm.config import FinetuneConfig, PredictConfig, PreprocessConfig, content_of
 from ecellm.errors import InputError
-from ecellm.recipe import load_config
+from ecellm.recipe import apply_override, load_config
 
 REQUIRED = ["rows_dir=rows", "base_model=m", "output_dir=out"]
 
@@ -63,3 +63,10 @@ def test_only_what_changes_the_content_counts():
     other = load_config(FinetuneConfig, None, [*REQUIRED, "lora.r=8"])
     assert content_of(one) == content_of(same)
     assert content_of(one) != content_of(other)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e4", 1e4), ('"1e4"', "1e4"), ("'2'", "2"), ("a b", "a b")])
+def test_what_is_quoted_in_an_override_is_text(text, value):
+    values = {}
+    apply_override(values, f"only={text}")
+    assert values == {"only": value}

@@ -68,11 +68,16 @@ class EncoderLearner(Learner):
         return [Example(*both) for both in zip(self._encode(texts), targets, strict=True)]
 
     def _weights(self, targets: Sequence[float]) -> torch.Tensor:
-        """Return what a row of each class counts, on average 1 over the training rows: float32 [classes]."""
+        """Return what a row of each class counts, on average 1 over the training rows: float32 [classes].
+
+        Balanced, a class that no training row has counts nothing: the model cannot learn it, and validation should not
+        choose the epoch by it.
+        """
         counts = torch.bincount(torch.tensor(targets, dtype=torch.long), minlength=len(classes_of(self.task)))
         if self.config.class_weights == "none":
             return torch.ones(len(counts))
-        return len(targets) / ((counts > 0).sum() * counts.clamp(min=1))
+        is_there = counts > 0
+        return is_there * len(targets) / (is_there.sum() * counts.clamp(min=1))
 
     def _labelled(self, row: Row) -> list[tuple[tuple[str, str | None], float]]:
         found = class_of(self.task, row)

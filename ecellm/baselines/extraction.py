@@ -146,6 +146,11 @@ class ExtractionLearner(Learner):
 
     def _windows(self, attribute: str, context: str, values: Sequence[Span]) -> Iterator[Window]:
         most = min(self.config.max_length, self.tokenizer.model_max_length)
+        # A window holds the attribute and more of the text than it shares with the one before; else there is none.
+        asked = self.tokenizer(
+            attribute, truncation=True, max_length=most // 2, add_special_tokens=False, return_offsets_mapping=True
+        )["offset_mapping"]
+        attribute = attribute[: asked[-1][1]] if asked else attribute
         encoded = self.tokenizer(
             attribute, context, truncation="only_second", max_length=most, stride=most // _STRIDE_SHARE,
             return_overflowing_tokens=True, return_offsets_mapping=True,

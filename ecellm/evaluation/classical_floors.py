@@ -104,7 +104,7 @@ def _trained(storage: Storage, task: Task, files: Sequence[str]) -> dict[str, An
 
 def _training_rows(storage: Storage, files: Sequence[str]) -> list[dict[str, Any]]:
     """Return the training rows; of more than floors learn from, evenly many from the first to the last."""
-    step = -(-sum(num_rows(storage, path) for path in files) // MOST_TRAINING_ROWS)
+    step = max(1, -(-sum(num_rows(storage, path) for path in files) // MOST_TRAINING_ROWS))
     rows: list[dict[str, Any]] = []
     place = 0
     for table in RowReader(storage, files, SAMPLES, ("input", "options", "output")).tables():

@@ -6,7 +6,7 @@ that they have seen and on an unseen one, tunes six base models, and asks models
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,7 +97,7 @@ def design_of(name: str, spec: StudySpec, domains: Sequence[str]) -> Design:
 
 
 def _generalist(spec: Generalist, conditions: Mapping[str, str]) -> tuple[Arm, ...]:
-    tasks: Sequence[Task] = TASKS if spec.tasks is None else [task_named(name) for name in spec.tasks]
+    tasks: Iterable[Task] = TASKS if spec.tasks is None else dict.fromkeys(task_named(name) for name in spec.tasks)
     one_each = tuple(
         Model(f"only-{task.short_name.lower()}", preprocess={"tasks": [task.name]}, predict={"tasks": [task.name]})
         for task in tasks

@@ -37,12 +37,16 @@ def units_of(node: Node, nodes: Mapping[str, Node], counts: SampleCounts) -> flo
         if made is None or not isinstance(made.config, PreprocessConfig):
             return None  # rows of the user's own
         rows = made.config
-        there = _rows(counts, rows.settings, "train", rows.tasks, None)
-        learned = config.num_epochs * min(there, rows.num_samples or there)
+        learned = config.num_epochs * (rows.num_samples or training_samples(rows, counts))
         return float(min(learned, (config.max_steps or math.inf) * config.global_batch_size))
     if isinstance(config, PredictConfig):
         return float(_rows(counts, config.settings, config.split, config.tasks, config.limit))
     return None
+
+
+def training_samples(config: PreprocessConfig, counts: SampleCounts) -> int:
+    """Return the training samples that there are of the settings and tasks of a preprocess."""
+    return _rows(counts, config.settings, "train", config.tasks, None)
 
 
 def _rows(

@@ -10,17 +10,21 @@ Two models with the same training rows share them, two studies with the same mod
 named after the first model that needs them, in the order of the recipe.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ecellm.config import PreprocessConfig, content_of
 from ecellm.config.pipeline import PipelineConfig, StageConfig
 from ecellm.config.study import StudyConfig
+from ecellm.dataset.partitions import Partition
 from ecellm.errors import InputError
 from ecellm.fingerprint import fingerprint_of
+from ecellm.pipeline import Node
 from ecellm.presets import merged
 from ecellm.recipe import validate
 from ecellm.studies.arms import GENERALIST, NUM_TRAINING_SAMPLES, UNTUNED, Design, Model, design_of
+from ecellm.studies.estimate import training_samples
 
 SCORES = "scores"
 CountRows = Callable[[str], int | None]
@@ -187,3 +191,39 @@ def _studies(grid: Grid, count_rows: CountRows) -> list[dict[str, Any]]:
             arms.append({"name": arm.name, "runs": runs, "conditions": arm.conditions, "x": x, "against": arm.against})
         studies.append({"name": name, "axis": design.axis, "arms": arms})
     return studies
+
+
+def refuse_twins(nodes: Iterable[Node]) -> None:
+    """Raise `InputError` if two models would be the same, or answer the same, though the recipe says it in other words.
+
+    Their answers could not be told apart, which would be found after all the work.
+    """
+    seen: dict[str, str] = {}
+    for node in nodes:
+        if node.stage.job not in {"finetune", "predict"}:
+            continue
+        identity = {"job": node.stage.job, "inputs": node.stage.inputs(node.config), "config": content_of(node.config)}
+        first = seen.setdefault(fingerprint_of(identity), node.name)
+        if first != node.name:
+            raise InputError(
+                f"stages {first} and {node.name} would make the same: leave out what the one says and the other has by "
+                "default, so that they are one, or what makes the second"
+            )
+
+
+def refuse_sizes(node: Node, counts: Mapping[Partition, int]) -> None:
+    """Raise `InputError` if a preprocess asks for training samples that are not there, or for all of them by number.
+
+    Args:
+        node: a stage.
+        counts: rows of the samples by partition.
+    """
+    config = node.config
+    if not isinstance(config, PreprocessConfig) or config.num_samples is None:
+        return
+    there = training_samples(config, counts)
+    if config.num_samples >= there:
+        raise InputError(
+            f"{node.name}: num_samples={config.num_samples:,}, but there are {there:,} training samples of its tasks: "
+            "give smaller numbers, and null for all"
+        )

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
@@ -25,9 +26,9 @@ from ecellm.stage import plan
 
 logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 30.0
+_STOP_SECONDS, _READ_SECONDS = 30.0, 5.0
 _LAST_LINE = re.compile(r"^ecellm: exit=\d+ reason=(.*)", re.DOTALL)
-_EXIT_BAD_INPUT, _EXIT_HELD = 2, 3
+_EXIT_OTHER, _EXIT_BAD_INPUT, _EXIT_HELD = 1, 2, 3
 
 
 class StageProcess:
@@ -60,7 +61,7 @@ class StageProcess:
         """Return how it ended; None while it is at work."""
         code = self._process.poll()
         if code is not None:
-            self._reader.join()
+            self._reader.join(_READ_SECONDS)  # something that it left behind may keep its end of the pipe
         return code
 
     def ask_to_stop(self) -> None:
@@ -97,15 +98,15 @@ def held_by(node: Node) -> dict[str, float]:
     return {"CPU": 1.0} if room is None else {name: room.number * amount for name, amount in room.needs.items()}
 
 
-def taken_by(node: Node, free: Mapping[str, float]) -> dict[str, float]:
-    """Return what a stage will hold at once where so much is free: predict has as many actors as there is room for."""
+def booked_for(node: Node, there: Mapping[str, float]) -> dict[str, float]:
+    """Return what a stage may come to hold, of all that is there: predict takes what becomes free for its actors."""
     held = held_by(node)
-    if not isinstance(node.config, PredictConfig):
+    if not isinstance(node.config, PredictConfig) or node.config.engine == "openai":
         return held
-    actors = 1 if node.config.engine == "openai" else node.config.num_actors
-    room = int(min(free.get(name, 0.0) // amount for name, amount in held.items()))
-    actors = max(1, room) if actors is None else actors
-    return {name: actors * amount for name, amount in held.items()}
+    if node.config.num_actors is not None:
+        return {name: node.config.num_actors * amount for name, amount in held.items()}
+    scarcest = "GPU" if "GPU" in held else "CPU"
+    return held | {scarcest: max(held[scarcest], there.get(scarcest, 0.0))}
 
 
 def run_stages(graph: Graph, *, most: int) -> None:
@@ -123,6 +124,13 @@ def run_stages(graph: Graph, *, most: int) -> None:
     finally:
         schedule.stop()
     schedule.raise_failures()
+
+
+def _there() -> dict[str, float]:
+    """Return what the cluster, grown to its full size, has: of a local Ray no more CPUs than the machine has cores."""
+    there = largest_cluster()
+    there["CPU"] = there.get("CPU", 0.0) / cpus_of_a_core()  # trainings that share a core take longer, not less
+    return there
 
 
 class _Schedule:
@@ -178,32 +186,24 @@ class _Schedule:
                 if plan(node.stage, node.config).state == OutputState.DONE:
                     self._end(name, f"done before, in {node.output_dir}")
                     return True
-            except InputError as error:
-                self._fail(name, _EXIT_BAD_INPUT, str(error))
+            except (InputError, SurroundingsError, OSError) as error:
+                self._fail(name, _EXIT_BAD_INPUT if isinstance(error, InputError) else _EXIT_OTHER, str(error))
                 return True
             self._waiting[name] = node
-        free = self._free()
-        holds = taken_by(self._waiting[name], free)
-        if self._has_room(holds, free):
+        there = _there()
+        if self._has_room(held_by(self._waiting[name]), there):
             logger.info("study: %s begins", name)
             process = StageProcess(name, self._graph.command_of(name))
-            del self._waiting[name]
-            self._at_work[name] = process, holds
+            self._at_work[name] = process, booked_for(self._waiting.pop(name), there)
         return False
 
-    def _free(self) -> dict[str, float]:
-        """Return what nothing at work holds, of the cluster grown to its full size."""
-        free = largest_cluster()
-        free["CPU"] = free.get("CPU", 0.0) / cpus_of_a_core()  # trainings that share a core take longer, not less
-        for _, holds in self._at_work.values():
-            for name, amount in holds.items():
-                free[name] = free.get(name, 0.0) - amount
-        return free
-
-    def _has_room(self, holds: Mapping[str, float], free: Mapping[str, float]) -> bool:
+    def _has_room(self, needs: Mapping[str, float], there: Mapping[str, float]) -> bool:
         if not self._at_work:
             return True  # whether it could ever run is for its own check to say
-        fits = all(amount <= free.get(name, 0.0) for name, amount in holds.items())
+        booked: Counter[str] = Counter()
+        for _, theirs in self._at_work.values():
+            booked.update(theirs)
+        fits = all(booked[name] + amount <= there.get(name, 0.0) for name, amount in needs.items())
         return fits and len(self._at_work) < self._most
 
     def _collect(self) -> None:

@@ -10,7 +10,7 @@ from ecellm.resources import largest_cluster
 from ecellm.stage import plan
 from ecellm.storage import Storage
 from ecellm.studies import estimate
-from ecellm.studies.grid import Grid
+from ecellm.studies.grid import Grid, refuse_sizes
 from ecellm.studies.running import held_by
 
 _RATES = {"finetune": "training samples", "predict": "answers"}
@@ -56,6 +56,8 @@ def _estimated(
     if "samples" not in done:
         return {}, ["estimated time: unknown until the samples are there"]
     counts = estimate.count_samples(Storage(config.storage), nodes["samples"].output_dir)
+    for node in nodes.values():
+        refuse_sizes(node, counts)
     by_directory = {node.output_dir: node for node in nodes.values()}
     units = {name: estimate.units_of(node, by_directory, counts) for name, node in nodes.items()}
     measured = estimate.measured_rates([nodes[name] for name in done], units)

@@ -3,11 +3,13 @@
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from graphlib import TopologicalSorter
 
 import ray
 
+from ecellm.config import PreprocessConfig
 from ecellm.config.pipeline import PipelineConfig
 from ecellm.config.study import StudyConfig
 from ecellm.errors import InputError
@@ -15,7 +17,8 @@ from ecellm.manifest import read_manifest
 from ecellm.pipeline import LoadStage, Node, check_defaults, check_rooms, resolve
 from ecellm.stage import carry_out, plan
 from ecellm.storage import Storage, absolute, join
-from ecellm.studies.grid import SCORES, Grid, make_grid, pipeline_of
+from ecellm.studies.estimate import count_samples
+from ecellm.studies.grid import SCORES, Grid, make_grid, pipeline_of, refuse_sizes, refuse_twins
 from ecellm.studies.running import Graph, run_stages
 from ecellm.studies.showing import show_grid, show_stages
 
@@ -43,6 +46,7 @@ def run_study(config: StudyConfig, load_stage: LoadStage, *, dry_run: bool, argu
     nodes = _nodes(config, grid, load_stage)
     needs = {name: stage.needs for name, stage in _pipeline(config, grid).stages.items()}
     check_defaults(config, nodes.values())
+    refuse_twins(nodes.values())
     if dry_run:
         show_grid(grid)
         show_stages(config, nodes, {name: needs[name] for name in nodes})
@@ -51,8 +55,7 @@ def run_study(config: StudyConfig, load_stage: LoadStage, *, dry_run: bool, argu
     command = [sys.executable, "-m", "jobs.study", *arguments]
     graph = Graph(
         needs={name: needs[name] for name in nodes},
-        # What scores the studies is told how many rows each model has learnt from, once it is known.
-        node_of=lambda name: (_nodes(config, grid, load_stage) if name == SCORES else nodes)[name],
+        node_of=partial(_node_of, config, grid, load_stage, nodes),
         command_of=lambda name: [*command, *_alone(name)],
     )
     logger.info("study: %d studies, %d stages", len(grid.designs), len(nodes))
@@ -76,6 +79,19 @@ def _run_alone(name: str, pipeline: PipelineConfig, load_stage: LoadStage) -> No
 def _alone(name: str) -> list[str]:
     """Return the overrides that let a process do one stage, on this process's Ray; a name may look like YAML."""
     return [f"only={json.dumps(name)}", f"ray.address={ray.get_runtime_context().gcs_address}"]
+
+
+def _node_of(config: StudyConfig, grid: Grid, load_stage: LoadStage, nodes: Mapping[str, Node], name: str) -> Node:
+    """Return a stage, once those that it needs are done.
+
+    What scores the studies is told how many rows each model has learnt from; what makes these rows is compared with the
+    samples that there are.
+    """
+    if name == SCORES:
+        return _nodes(config, grid, load_stage)[name]
+    if isinstance(nodes[name].config, PreprocessConfig):
+        refuse_sizes(nodes[name], count_samples(Storage(config.storage), nodes["samples"].output_dir))
+    return nodes[name]
 
 
 def _pipeline(config: StudyConfig, grid: Grid) -> PipelineConfig:

@@ -79,6 +79,13 @@ def test_long_texts_come_in_windows_that_hold_each_value(learner):
 
 
 @pytest.mark.parametrize("learner", ["span"], indirect=True)
+def test_an_attribute_of_many_words_leaves_room_for_the_text(learner):
+    windows = learner.examples([row("Lamp", "a chair huge", [], "size " * 50)], is_training=True)
+    assert windows
+    assert all(any(span is not None for span in window.spans) for window in windows)
+
+
+@pytest.mark.parametrize("learner", ["span"], indirect=True)
 def test_a_span_counts_if_it_is_likelier_than_none(learner):
     window = Window({}, [None, None, (0, 4), (5, 7), None], [])
     first, last = torch.zeros(5), torch.zeros(5)

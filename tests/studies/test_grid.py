@@ -3,11 +3,12 @@
 import pytest
 
 from ecellm.config.study import StudyConfig
+from ecellm.dataset.partitions import Partition
 from ecellm.errors import InputError
 from ecellm.pipeline import resolve
 from ecellm.recipe import load_config, validate
 from ecellm.stages import load_stage
-from ecellm.studies.grid import make_grid, pipeline_of
+from ecellm.studies.grid import make_grid, pipeline_of, refuse_sizes, refuse_twins
 
 SAMPLES = {"job": "ingest", "config": {"release": "dataset.json"}}
 IND, OOD = "IND_Diverse_Instruction", "OOD_Diverse_Instruction"
@@ -176,6 +177,38 @@ def test_what_cannot_be_is_told(fields, told):
     with pytest.raises(InputError) as refused:
         stages_of(study(**{"studies": {"shots": {"kind": "shots"}}} | fields))
     assert told in str(refused.value)
+
+
+def test_what_would_be_made_twice_is_refused_before_any_work():
+    """A default that one arm names is no other model: the answers of both would be one run."""
+    arms = {"three": {"finetune": {"num_epochs": 3}}}
+    stages = stages_of(study({"mine": {"kind": "arms", "arms": arms}, "shots": {"kind": "shots"}}))
+    with pytest.raises(InputError, match="stages tuned/generalist and tuned/mine-three would make the same"):
+        refuse_twins(stages.values())
+    before = {"job": "predict", "needs": ["samples"], "config": {"settings": [IND, OOD], "num_actors": 1}}
+    arms = {"untuned": {"finetune": None}}
+    stages = stages_of(study({"mine": {"kind": "arms", "arms": arms}}, stages={"samples": SAMPLES, "before": before}))
+    with pytest.raises(InputError, match="stages before and answers/untuned would make the same"):
+        refuse_twins(stages.values())
+
+
+def test_what_differs_is_not_taken_for_the_same():
+    refuse_twins(stages_of(study({"shots": {"kind": "shots"}, "generalist": {"kind": "generalist"}})).values())
+
+
+@pytest.mark.parametrize("number", [1200, 5000])
+def test_more_samples_than_there_are_are_refused_before_any_training(number):
+    stages = stages_of(study({"scaling": {"kind": "data_scaling", "num_samples": [300, number, None]}}))
+    counts = {Partition(IND, "train", "Product_Matching"): 200, Partition(IND, "train", "Sentiment_Analysis"): 1000}
+    for name in ("rows/n300", "rows/generalist", "tuned/generalist"):
+        refuse_sizes(stages[name], counts)
+    with pytest.raises(InputError, match=rf"num_samples={number:,}, but there are 1,200 training samples"):
+        refuse_sizes(stages[f"rows/n{number}"], counts)
+
+
+def test_a_task_that_is_named_twice_is_one():
+    stages = stages_of(study({"generalist": {"kind": "generalist", "tasks": ["SA", "Sentiment_Analysis"]}}))
+    assert [arm.runs for arm in stages["scores"].config.studies[0].arms] == [(0,), (1,)]
 
 
 def test_overrides_reach_into_studies():

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from ecellm.config import PredictConfig
 from ecellm.errors import InputError, OutputHeldError, SurroundingsError
 from ecellm.manifest import OutputState
 from ecellm.resources import Room
+from ecellm.stages import load_stage
 from ecellm.studies import running
-from ecellm.studies.running import Graph, run_stages
+from ecellm.studies.running import Graph, booked_for, run_stages
 
 NEEDS = {"samples": (), "a": ("samples",), "b": ("samples",), "c": ("samples",), "scores": ("a", "b", "c")}
 # Notes when it begins and ends, and how; the notes' order is that of the clock.
@@ -33,8 +35,10 @@ def run(monkeypatch, tmp_path):
     """Return a function that runs the graph with stages that take CPUs, and gives the log of what they did."""
     log = tmp_path / "log"
 
-    def go(*, cpus=1, there=4, most=8, ends=None, done=(), refused=None, seconds=0.3):
+    def go(*, cpus=1, there=4, most=8, ends=None, done=(), refused=None, away=None, seconds=0.3):
         def node_of(name):
+            if name == away:
+                raise SurroundingsError("the store is away")
             if name == refused:
                 raise InputError(f"{name} cannot be")
             room = Room(what="workers", number=cpus, cpus=1, advice="")
@@ -116,6 +120,25 @@ def test_a_failure_keeps_back_what_needs_it_and_nothing_else(run, code, kind):
     assert "1 of 5 stages failed: a: because of a" in message
     assert "not begun: scores" in message
     assert {line.split()[1] for line in run.lines()} == {"samples", "a", "b", "c"}
+
+
+def test_a_store_that_gives_way_keeps_back_what_needs_the_stage_and_nothing_else(run):
+    with pytest.raises(SurroundingsError, match="a: the store is away; not begun: scores"):
+        run.go(away="a", seconds=0)
+    assert {line.split()[1] for line in run.lines()} == {"samples", "b", "c"}
+
+
+def test_predict_is_booked_for_what_its_actors_may_come_to_hold():
+    there = {"CPU": 32.0, "GPU": 8.0}
+
+    def booked(**fields):
+        config = PredictConfig(samples_dir="s", output_dir="o", model="m", **fields)
+        return booked_for(SimpleNamespace(stage=load_stage("predict"), config=config), there)
+
+    assert booked(use_gpu=True) == {"CPU": 1.0, "GPU": 8.0}
+    assert booked(use_gpu=True, num_actors=2) == {"CPU": 2.0, "GPU": 2.0}
+    assert booked(cpus_per_actor=4) == {"CPU": 32.0}
+    assert booked(engine="openai") == {"CPU": 1.0}
 
 
 def test_a_stage_that_cannot_be_planned_has_failed(run):
