@@ -151,7 +151,7 @@ def test_evaluate_scores_it_beside_the_classical_floors(of_encoder, samples, tmp
         (["kind=encoder"], "kind=encoder needs encoder=MODEL to start from"),
         (["kind=gsasrec", "tasks=[SA]"], "kind=gsasrec cannot answer Sentiment_Analysis"),
         (["kind=gsasrec", "tasks=[PM]"], "tasks: Product_Matching not in"),
-        (["kind=gsasrec", "train_setting=IND_Single_Instruction"], "IND_Single_Instruction not in"),
+        (["kind=gsasrec", "train_setting=IND_Single_Instruction"], "no task with train rows in IND_Single_Instr"),
         (["kind=gsasrec", "encoder=x"], "kind=gsasrec starts from nothing: leave encoder out"),
         (["kind=encoder", "encoder=/nowhere"], "/nowhere"),
     ],
