@@ -10,6 +10,7 @@ import pytest
 from ecellm.schema import RUNS, STUDIES
 from tests.driver_process import start_driver, wait_at_work
 
+pytestmark = pytest.mark.timeout(1500)  # two dry runs, and two runs of nineteen stages, each a process of its own
 RECIPE = "jobs/recipes/demo_study.yaml"
 SMALL = [
     "stages.samples.config={tasks: [PM, SA, SR], sizes: {train: 120, val: 8, test: 24}, task_sizes: {}}",
