@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 # Names of a run, and what it took: they follow from where a run reads its inputs and from the clock, not from the data.
-_OF_THE_RUN = {"run_id", "baseline_run_id", "model", "adapter", "samples_fingerprint"}
+_OF_THE_RUN = {
+    *("run_id", "baseline_run_id", "against_run_id", "model", "adapter", "samples_fingerprint"),
+    *("predictions_dir", "manifest", "fingerprint", "git_commit"),
+}
 _MEASURED = {"seconds", "tokens_per_second", "mfu", "memory_gib"}
 # Follows from how many workers share out the rows of a step.
 _OF_THE_WORKERS = {"padding_share"}

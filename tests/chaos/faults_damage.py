@@ -54,6 +54,12 @@ def list_again(directory: Path) -> None:
     path.write_text(json.dumps(manifest))
 
 
-def parts_of(directory: Path) -> list[Path]:
-    """Return the data files of an output, in order."""
-    return sorted(path for path in directory.rglob("*.parquet") if not path.name.startswith("_"))
+def parts_of(directory: Path, *, with_ids: bool = False) -> list[Path]:
+    """Return the data files of an output, in order; with_ids: those that have rows with a sample's id."""
+    parts = sorted(path for path in directory.rglob("*.parquet") if not path.name.startswith("_"))
+    return [path for path in parts if not with_ids or _has_ids(path)]
+
+
+def _has_ids(path: Path) -> bool:
+    metadata = pq.read_metadata(path)
+    return metadata.num_rows > 0 and "sample_id" in metadata.schema.names

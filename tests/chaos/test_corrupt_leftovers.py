@@ -19,7 +19,7 @@ def resumed(chain, tmp_path):
         out = tmp_path / "out"
         shutil.copytree(chain / job, out)
         unfinish(out)
-        fault(parts_of(out)[number])
+        fault(parts_of(out, with_ids=fault is flip_bit)[number])
         assert main(load_stage(job), words_of(job, chain, out)) == 0
         return out
 

@@ -64,7 +64,7 @@ def write_answers(directory: str, task: Task, num_rows: int) -> dict[str, object
         place = join(directory, "predictions", "data", f"setting={SETTING}", f"task={task.name}")
         predictions.append(join(place, part_name(part)))
         storage.write_table(predictions[-1], pa.Table.from_pylist(answers, schema=PREDICTIONS))
-    shard = {"number": 0, "setting": SETTING, "task": task.name, "predictions": predictions}
+    shard = {"number": 0, "setting": SETTING, "task": task.name, "predictions": predictions, "role": "ours"}
     return shard | {"samples": {"test": samples}}
 
 

@@ -4,6 +4,7 @@ import json
 from functools import cache
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +13,11 @@ from ecellm.config import FetchConfig
 from ecellm.errors import OutputHeldError
 from ecellm.evaluation.published_comparability import comparability, remarks
 from ecellm.evaluation.report.about import describe_evaluation
-from ecellm.evaluation.report.runs import RunInfo, describe_costs
+from ecellm.evaluation.report.runs import RunInfo, describe_costs, run_rows
 from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, fingerprint_input, fingerprint_of
 from ecellm.manifest import RunDirectory, read_manifest, read_state, refuse_if_held, refuse_if_occupied
 from ecellm.prompts.record import RECORD_NAME, read_record, write_record
+from ecellm.schema import RUNS
 from ecellm.sources import fetch
 from ecellm.sources.fetch_addresses import read_addresses, select
 from ecellm.sources.fetch_parts import record_path
@@ -56,7 +58,7 @@ MANIFEST = {
 TEXTS = st.one_of(
     changed_json([RUN, MANIFEST]), damaged_bytes([json.dumps(RUN).encode(), json.dumps(MANIFEST).encode()])
 )
-RUN_INFO = RunInfo("run", "r", "m", "fake", "greedy", 3, {}, 0, {})
+RUN_INFO = RunInfo("run", "r", "m", "fake", "greedy", "ours", 3, {}, 0, {})
 
 
 def look_at_output(directory):
@@ -96,6 +98,7 @@ def test_the_manifest_of_an_input(text):
         for use in (
             lambda: describe_evaluation(STORAGE, directory, directory),
             lambda: [cost.is_known for cost in describe_costs(STORAGE, [directory], [RUN_INFO])],
+            lambda: pa.Table.from_pylist(run_rows(STORAGE, [directory], [RUN_INFO]), schema=RUNS),
             lambda: write_record(scratch, _preprocess_manifest(STORAGE, directory).get("config", {})),
             lambda: comparability(
                 read_manifest(STORAGE, directory), "Product_Matching", "IND_Diverse_Instruction", "test", 4
