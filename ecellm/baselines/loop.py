@@ -28,13 +28,13 @@ from safetensors.torch import load_file, save_file
 from ecellm.baselines.learner import Learner, learner_class
 from ecellm.baselines.rows import read_rows
 from ecellm.config import BaselineConfig
-from ecellm.errors import InputError, find_cause
+from ecellm.errors import InputError
 from ecellm.storage import Storage
 from ecellm.tasks import Task
+from ecellm.training.ray_train import told_refusals
 
 logger = logging.getLogger(__name__)
 BEST_DIRECTORY = "best"
-REFUSED = "refused"
 STATE_NAME, _WEIGHTS_NAME = "state.json", "model.safetensors"
 SIZES = "sizes"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -77,19 +77,8 @@ class Progress:
 
 
 def train_worker(loop_config: dict[str, Any]) -> dict[str, str]:
-    """Train one task; the same on every rank.
-
-    Returns:
-        `{}`, or `{"refused": message}`: another try would end alike.
-    """
-    try:
-        _train(loop_config["job"])
-    except Exception as error:
-        refused = find_cause(error, InputError)
-        if refused is None:
-            raise
-        return {REFUSED: str(refused)}
-    return {}
+    """Train one task, the same on every rank; return how it ended, as `told_refusals` does."""
+    return told_refusals(lambda: _train(loop_config["job"]))
 
 
 def _train(job: TaskJob) -> None:

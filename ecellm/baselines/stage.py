@@ -12,35 +12,32 @@ A task whose model is there is not trained again, and a part that is there is no
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.train import CheckpointConfig, FailureConfig, Result, ScalingConfig
-from ray.train.torch import TorchTrainer
 
 from ecellm.baselines.answer import MODELS_DIRECTORY, BaselineAnswerer
 from ecellm.baselines.learner import learner_class
-from ecellm.baselines.loop import BEST_DIRECTORY, REFUSED, SIZES, STATE_NAME, TaskJob, train_worker
+from ecellm.baselines.loop import BEST_DIRECTORY, SIZES, STATE_NAME, TaskJob, train_worker
 from ecellm.config import BaselineConfig
 from ecellm.dataset import segments
 from ecellm.dataset.partitions import Partition, list_partitions, part_name
 from ecellm.errors import InputError
 from ecellm.inference.predict import RUN_ID_LENGTH
 from ecellm.models import fingerprint_with_model, local_model, locate, require_weights
-from ecellm.resources import Room
 from ecellm.schema import BASELINE_LOG
 from ecellm.shards import run_shards_on_actors
 from ecellm.stage import Outcome, Run, Stage
 from ecellm.storage import Storage, absolute, join
 from ecellm.tasks import Task, find_task, task_named
 from ecellm.training.checkpoint import RUN_DIRECTORY
-from ecellm.training.finetune import run_config
-from ecellm.training.process_group import torch_config
-from ecellm.training.recovery import LIST_NAME, names_in_list
+from ecellm.training.ray_train import room_of_workers, train_on_workers
+from ecellm.training.recovery import LIST_NAME, first_defect, names_in_list
 
 logger = logging.getLogger(__name__)
 _LOG_NAME = "log.json"
@@ -51,28 +48,16 @@ def _inputs(config: BaselineConfig) -> dict[str, str]:
     return {"samples_dir": absolute(config.samples_dir), **base}
 
 
-def _room(config: BaselineConfig) -> Room:
-    return Room(
-        what=f"num_workers={config.num_workers} with cpus_per_worker={config.cpus_per_worker}",
-        number=config.num_workers,
-        cpus=config.cpus_per_worker,
-        gpus=1 if config.use_gpu else 0,
-        advice="set use_gpu=false" if config.use_gpu else "lower num_workers",
-    )
-
-
 def _check(config: BaselineConfig, storage: Storage) -> tuple[str, ...]:
-    asked = _asked(config, storage)
-    for task in asked:
-        _files_to_learn(config, storage, task)
+    work = _work(config, storage)
     needs = learner_class(config.kind).needs
     if needs is not None and find_spec(needs[0]) is None:
         raise InputError(f"kind={config.kind} needs {needs[0]}: pip install 'ecellm[{needs[1]}]'")
     if config.encoder is not None:
         ray.get(ray.remote(max_retries=0)(_check_model).remote(config))
     return tuple(
-        f"{task.short_name}: learned from {config.train_setting}, {len(places)} settings to answer"
-        for task, places in asked.items()
+        f"{own.task.short_name}: learned from {config.train_setting}, {len(own.asked)} settings to answer"
+        for own in work
     )
 
 
@@ -81,62 +66,57 @@ def _check_model(config: BaselineConfig) -> None:
     require_weights(local_model(locate(config.encoder), config.encoder_revision, Storage(config.storage)))
 
 
-def _asked(config: BaselineConfig, storage: Storage) -> dict[Task, dict[Partition, list[str]]]:
-    """Return what is answered: by task, the test partitions with their files.
+@dataclass(frozen=True)
+class _TaskWork:
+    """What is learned and answered of a task: files of train and val rows, and of the test rows by partition."""
+
+    task: Task
+    train: Sequence[str]
+    val: Sequence[str]
+    asked: Mapping[Partition, list[str]]
+
+
+def _work(config: BaselineConfig, storage: Storage) -> list[_TaskWork]:
+    """Return what is done, task by task.
 
     Raises:
-        InputError: a task that was asked for is not there or does not suit the kind, or none is left.
+        InputError: a task that was asked for is not there, has no train rows, or does not suit the kind; or there is
+            none to do.
     """
-    kind = learner_class(config.kind)
+    kind, samples_dir = learner_class(config.kind), absolute(config.samples_dir)
     wanted = None if config.tasks is None else tuple(task_named(name).name for name in config.tasks)
-    partitions = list_partitions(
-        storage, absolute(config.samples_dir), settings=config.settings, splits=("test",), tasks=wanted
-    )
     asked: dict[Task, dict[Partition, list[str]]] = {}
+    partitions = list_partitions(storage, samples_dir, settings=config.settings, splits=("test",), tasks=wanted)
     for partition, files in partitions.items():
         task = find_task(partition.task)
         if task is not None and kind.suits(task):
             asked.setdefault(task, {})[partition] = files
         elif wanted is not None:
             raise InputError(f"tasks: kind={config.kind} cannot answer {partition.task}")
-    if wanted is None:  # those that it can answer here: there is something to learn from
-        asked = {task: places for task, places in asked.items() if "train" in _files_by_split(config, storage, task)}
-    if not asked:
+    everything = list_partitions(storage, samples_dir)
+    work = []
+    for task, places in asked.items():
+        train, val = (
+            everything.get(Partition(config.train_setting, split, task.name), []) for split in ("train", "val")
+        )
+        if train:  # unasked, those are done that there is something to learn from
+            work.append(_TaskWork(task, train, val, places))
+        elif wanted is not None:
+            raise InputError(f"{config.samples_dir} has no training rows of {task.name} in {config.train_setting}")
+    if not work:
         raise InputError(
             f"{config.samples_dir} has no task with train rows in {config.train_setting} and test rows that "
             f"kind={config.kind} can answer"
         )
-    return asked
-
-
-def _files_by_split(config: BaselineConfig, storage: Storage, task: Task) -> dict[str, list[str]]:
-    """Return the files of a task's train and val rows; splits without rows are left out."""
-    partitions = list_partitions(storage, absolute(config.samples_dir))
-    return {
-        own.split: files
-        for own, files in partitions.items()
-        if (own.setting, own.task) == (config.train_setting, task.name) and own.split in {"train", "val"}
-    }
-
-
-def _files_to_learn(config: BaselineConfig, storage: Storage, task: Task) -> tuple[list[str], list[str]]:
-    """Return the files of train and val rows.
-
-    Raises:
-        InputError: there are no train rows.
-    """
-    by_split = _files_by_split(config, storage, task)
-    if "train" not in by_split:
-        raise InputError(f"{config.samples_dir} has no training rows of {task.name} in {config.train_setting}")
-    return by_split["train"], by_split.get("val", [])
+    return work
 
 
 def _run(run: Run[BaselineConfig]) -> Outcome:
     config, storage = run.config, run.storage
-    asked = _asked(config, storage)
-    logs = {task.name: _trained(run, task) for task in asked}
+    work = _work(config, storage)
+    logs = {own.task.name: _trained(run, own) for own in work}
     _write_log(run, logs)
-    shards = _shards(run, asked)
+    shards = _shards(run, work)
     finished = set(storage.list_files(join(run.output_dir, "data"), ".parquet"))
     left = [shard for shard in shards if join(shard["directory"], shard["name"]) not in finished]
     for done, result in enumerate(_answered(run, left), 1):
@@ -156,14 +136,17 @@ def _run(run: Run[BaselineConfig]) -> Outcome:
     )
 
 
-def _trained(run: Run[BaselineConfig], task: Task) -> list[dict[str, float]]:
+def _trained(run: Run[BaselineConfig], work: _TaskWork) -> list[dict[str, float]]:
     """Train a task's model, unless it is there; return its log."""
-    directory = join(run.output_dir, MODELS_DIRECTORY, task.name)
+    directory = join(run.output_dir, MODELS_DIRECTORY, work.task.name)
     log_path = join(directory, _LOG_NAME)
     if not run.storage.exists(log_path):
-        train_files, val_files = _files_to_learn(run.config, run.storage, task)
-        ray.get(ray.remote(_make_ready).remote(run.storage, join(run.output_dir, "checkpoints", task.name)))
-        result = _train(TaskJob(run.config, task, run.storage, train_files, val_files), run.output_dir)
+        checkpoints_dir = join(run.output_dir, "checkpoints", work.task.name)
+        ray.get(ray.remote(_make_ready).remote(run.storage, checkpoints_dir))
+        job = TaskJob(run.config, work.task, run.storage, work.train, work.val)
+        result = train_on_workers(
+            train_worker, job, num_workers=run.config.num_workers, checkpoints_dir=checkpoints_dir, num_to_keep=1
+        )
         ray.get(ray.remote(_export).remote(run.storage, result.checkpoint, directory))
     log: list[dict[str, float]] = run.storage.read_json(log_path)
     return log
@@ -190,36 +173,13 @@ def _is_complete(storage: Storage, checkpoint: str) -> bool:
     except (ValueError, KeyError, TypeError):
         return False
     there = {path.removeprefix(f"{checkpoint}/") for path in storage.list_files(checkpoint)}
-    return all(name in there and storage.size(join(checkpoint, name)) == size for name, size in sizes.items())
-
-
-def _train(job: TaskJob, output_dir: str) -> Result:
-    config = job.config
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job},
-        scaling_config=ScalingConfig(
-            num_workers=config.num_workers,
-            use_gpu=config.use_gpu,
-            resources_per_worker={"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})},
-        ),
-        run_config=run_config(
-            job.storage, join(output_dir, "checkpoints", job.task.name),
-            failures=FailureConfig(max_failures=config.max_failures), checkpoints=CheckpointConfig(num_to_keep=1),
-        ),
-        torch_config=torch_config(use_gpu=config.use_gpu),
-    )  # fmt: skip
-    result = trainer.fit()
-    ended: dict[str, Any] = result.return_value or {}
-    if REFUSED in ended:
-        raise InputError(ended[REFUSED])
-    return result
+    return first_defect(storage, checkpoint, sizes, there) is None
 
 
 def _export(storage: Storage, checkpoint: ray.train.Checkpoint, directory: str) -> None:
     """Publish the model of the best epoch; its log, the marker that the task is done, comes last."""
     with checkpoint.as_directory() as found:
-        state = json.loads((Path(found) / "state.json").read_text())
+        state = json.loads((Path(found) / STATE_NAME).read_text())
         storage.upload_dir(Path(found) / BEST_DIRECTORY, directory)
     storage.write_json(join(directory, _LOG_NAME), state["log"])
 
@@ -230,17 +190,17 @@ def _write_log(run: Run[BaselineConfig], logs: Mapping[str, list[dict[str, float
     run.storage.write_table(path, pa.Table.from_pylist(rows, schema=BASELINE_LOG))
 
 
-def _shards(run: Run[BaselineConfig], asked: Mapping[Task, Mapping[Partition, list[str]]]) -> list[dict[str, Any]]:
+def _shards(run: Run[BaselineConfig], work: Sequence[_TaskWork]) -> list[dict[str, Any]]:
     shards: list[dict[str, Any]] = []
-    for task, partitions in asked.items():
-        for partition, files in partitions.items():
-            directory = join(run.output_dir, "data", f"setting={partition.setting}", f"task={task.name}")
+    for own in work:
+        for partition, files in own.asked.items():
+            directory = join(run.output_dir, "data", f"setting={partition.setting}", f"task={own.task.name}")
             for piece in segments.cut(run.storage, files, run.config.rows_per_shard, run.config.limit):
                 shards.append(
                     {
                         "name": part_name(len(shards)),
                         "directory": directory,
-                        "task": task.name,
+                        "task": own.task.name,
                         "piece": piece,
                         "num_rows": segments.num_rows(piece),
                         "run_id": run.fingerprint[:RUN_ID_LENGTH],
@@ -268,5 +228,5 @@ STAGE = Stage(
     check=_check,
     run=_run,
     fingerprint_input=fingerprint_with_model("encoder"),
-    room=_room,
+    room=room_of_workers,
 )

@@ -15,25 +15,12 @@ import ray
 from ecellm.config import FinetuneConfig
 from ecellm.errors import InputError
 from ecellm.manifest import read_manifest
-from ecellm.resources import Room
 from ecellm.storage import Storage, join
 from ecellm.training.estimate import Facts, Lengths, gpu_memory_gib
 from ecellm.training.order import RowGroup
 from ecellm.training.rows import COLUMNS, INDEX_NAME, read_group, read_index, split_directory
 
 _GPU_WAIT_SECONDS = 60.0
-
-
-def room_of_workers(config: FinetuneConfig) -> Room:
-    """Return what the fewest workers that will do need at once."""
-    field = "num_workers" if config.min_workers is None else "min_workers"
-    return Room(
-        what=f"{field}={getattr(config, field)} with cpus_per_worker={config.cpus_per_worker}",
-        number=getattr(config, field),
-        cpus=config.cpus_per_worker,
-        gpus=1 if config.use_gpu else 0,
-        advice="set use_gpu=false" if config.use_gpu else f"lower {field}",
-    )
 
 
 def memory_of_a_gpu(config: FinetuneConfig) -> float | None:

@@ -13,22 +13,18 @@ from functools import partial
 from typing import Any
 
 import ray
-from pyarrow.fs import FSSpecHandler, PyFileSystem
-from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train import Result
 
 from ecellm.config import FinetuneConfig
-from ecellm.errors import InputError
 from ecellm.models import fingerprint_with_model, locate
 from ecellm.stage import Outcome, Run, Stage
-from ecellm.storage import Storage, absolute, is_local
-from ecellm.training.checkpoint import RUN_DIRECTORY
-from ecellm.training.checks import check_model_and_rows, memory_of_a_gpu, room_of_workers
+from ecellm.storage import Storage, absolute
+from ecellm.training.checks import check_model_and_rows, memory_of_a_gpu
 from ecellm.training.estimate import Facts, describe, refuse_if_too_large
 from ecellm.training.export import Finished, finish
 from ecellm.training.job import Evaluator, Job
-from ecellm.training.loop import REFUSED, train_worker
-from ecellm.training.process_group import torch_config
+from ecellm.training.loop import train_worker
+from ecellm.training.ray_train import room_of_workers, train_on_workers
 from ecellm.training.recovery import make_ready
 
 
@@ -69,54 +65,20 @@ def train(job: Job) -> Result:
         InputError: training stopped for a reason that the user can mend, or none of its checkpoints is complete.
     """
     make_ready(job.storage, job.checkpoints_dir, job.config.keep_checkpoints)
-    trainer = TorchTrainer(
+    return train_on_workers(
         train_worker,
-        train_loop_config={"job": job},
-        scaling_config=_scaling(job.config),
-        run_config=run_config(
-            job.storage,
-            job.checkpoints_dir,
-            failures=FailureConfig(max_failures=job.config.max_failures),
-            checkpoints=CheckpointConfig(num_to_keep=job.config.keep_checkpoints),
-        ),
-        torch_config=torch_config(use_gpu=job.config.use_gpu),
-    )
-    result = trainer.fit()
-    ended: dict[str, Any] = result.return_value or {}
-    if REFUSED in ended:
-        raise InputError(ended[REFUSED])
-    return result
-
-
-def _scaling(config: FinetuneConfig) -> ScalingConfig:
-    elastic = config.min_workers is not None and config.min_workers < config.num_workers
-    return ScalingConfig(
-        num_workers=(config.min_workers, config.num_workers) if elastic else config.num_workers,
-        use_gpu=config.use_gpu,
-        resources_per_worker={"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})},
+        job,
+        num_workers=_num_workers(job.config),
+        checkpoints_dir=job.checkpoints_dir,
+        num_to_keep=job.config.keep_checkpoints,
     )
 
 
-def run_config(storage: Storage, path: str, *, failures: FailureConfig, checkpoints: CheckpointConfig) -> RunConfig:
-    """Return where Ray Train keeps its state: a fixed name in a directory of the output, so that a later run finds it.
-
-    Args:
-        storage: access to it.
-        path: the directory.
-        failures: how often it goes on.
-        checkpoints: which are kept.
-    """
-    filesystem = None
-    if not is_local(path):
-        fs, path = storage.filesystem(path)
-        filesystem = PyFileSystem(FSSpecHandler(fs))
-    return RunConfig(
-        name=RUN_DIRECTORY,
-        storage_path=path,
-        storage_filesystem=filesystem,
-        failure_config=failures,
-        checkpoint_config=checkpoints,
-    )
+def _num_workers(config: FinetuneConfig) -> int | tuple[int, int]:
+    """Return how many workers train, or the fewest and the most."""
+    if config.min_workers is None or config.min_workers >= config.num_workers:
+        return config.num_workers
+    return config.min_workers, config.num_workers
 
 
 def _outcome(finished: Finished) -> Outcome:

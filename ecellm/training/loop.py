@@ -38,6 +38,7 @@ from ecellm.training.packing_check import check_packing
 from ecellm.training.passes import Passes
 from ecellm.training.preemption import PreemptionWatch
 from ecellm.training.progress import Progress
+from ecellm.training.ray_train import told_refusals
 from ecellm.training.recovery import Found, find_checkpoints
 from ecellm.training.rows import RowReader
 from ecellm.training.saving import Saver, take_up
@@ -47,28 +48,14 @@ from ecellm.training.trackers import Trackers, trackers_of
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-REFUSED = "refused"
 _CHECKED_ROWS = 3  # that are packed to see whether they are kept apart
 
 
 def train_worker(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train; return how it ended.
-
-    What the user must fix is returned rather than raised: Ray Train would start the workers again, to the same end.
-
-    Returns:
-        `{}`, or `{"refused": message}`.
-    """
+    """Train; return how it ended, as `told_refusals` does."""
     job: Job = settings["job"]
     _log_to_driver(rank=ray.train.get_context().get_world_rank())
-    try:
-        Trainer(job).run()
-    except Exception as error:
-        refused = find_cause(error, InputError)
-        if refused is None:
-            raise
-        return {REFUSED: str(refused)}
-    return {}
+    return told_refusals(lambda: Trainer(job).run())
 
 
 def _log_to_driver(rank: int) -> None:

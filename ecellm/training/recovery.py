@@ -15,7 +15,7 @@ written by one attempt only. Damage that changes no length is not noticed here.
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,14 +102,30 @@ def _examine(storage: Storage, checkpoints_dir: str, name: str, files: set[str])
     if f"{RUN_DIRECTORY}/{name}/{STATE_NAME}" not in files:
         raise UnusableError(f"its {STATE_NAME} is missing")
     description = parse_state(storage.read_bytes(join(directory, STATE_NAME)))
-    for file, size in description.sizes.items():
-        if f"{RUN_DIRECTORY}/{name}/{file}" not in files:
-            raise UnusableError(f"its {file} is missing")
-        if (there := storage.size(join(directory, file))) != size:
-            raise UnusableError(f"its {file} has {there:,} bytes, not {size:,}")
+    prefix = f"{RUN_DIRECTORY}/{name}/"
+    own = {path.removeprefix(prefix) for path in files if path.startswith(prefix)}
+    if defect := first_defect(storage, directory, description.sizes, own):
+        raise UnusableError(defect)
     if missing := _best_shards(description.state.best) - files:
         raise UnusableError(f"the best weights that it names are not there: {min(missing)}")
     return description
+
+
+def first_defect(storage: Storage, directory: str, sizes: Mapping[str, int], there: Collection[str]) -> str | None:
+    """Return what is missing of a checkpoint, or cut off; None if all of it is there.
+
+    Args:
+        storage: access to it.
+        directory: the checkpoint.
+        sizes: of the files as they were made.
+        there: files in the directory, by their paths in it.
+    """
+    for file, size in sizes.items():
+        if file not in there:
+            return f"its {file} is missing"
+        if (found := storage.size(join(directory, file))) != size:
+            return f"its {file} has {found:,} bytes, not {size:,}"
+    return None
 
 
 def _best_shards(best: Best | None) -> set[str]:
