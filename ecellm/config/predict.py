@@ -156,6 +156,14 @@ class PredictConfig(PromptConfig):
         return self.rows_per_shard or _ROWS_PER_SHARD[self.engine]
 
     @property
+    def actors_at_once(self) -> int | None:
+        """How many actors work at once, None for as many as there is room for.
+
+        An endpoint is asked by one, with many requests under way.
+        """
+        return self.num_actors or (1 if self.engine == "openai" else None)
+
+    @property
     def has_local_model(self) -> bool:
         """Whether the model's files are here: it is loaded, and its own tokenizer makes the prompts."""
         return self.engine in {"transformers", "vllm"}

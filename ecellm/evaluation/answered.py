@@ -121,6 +121,14 @@ def first_row(storage: Storage, path: str, columns: Sequence[str]) -> dict[str, 
     return dict.fromkeys(columns) | row
 
 
+def first_row_of_run(storage: Storage, of_run: RunFiles, columns: Sequence[str]) -> dict[str, Any]:
+    """Return some columns of the first row of a run, None where its files lack them; nothing of one without answers."""
+    for path in (path for files in of_run.values() for path in files):
+        if row := first_row(storage, path, columns):
+            return row
+    return {}
+
+
 def sample_files(storage: Storage, samples_dir: str) -> SampleFiles:
     """Return the Parquet files of the samples by (setting, task), then by split."""
     files: SampleFiles = {}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ecellm.config import StorageConfig
-from ecellm.evaluation.answered import RunFiles, first_row, list_runs, num_rows
+from ecellm.evaluation.answered import RunFiles, first_row_of_run, list_runs, num_rows
 from ecellm.evaluation.headline import role_of
 from ecellm.evaluation.joined import join_answered
 from ecellm.storage import Storage
@@ -59,16 +59,13 @@ def list_directory(shard: Mapping[str, Any], *, storage_config: Mapping[str, Any
         "directory": shard["directory"],
         "runs": [[[*place, files] for place, files in of_run.items()] for of_run in runs],
         "num_rows": {path: num_rows(storage, path) for of_run in runs for files in of_run.values() for path in files},
-        "roles": [role_of(_engine(storage, of_run), is_task_specific=shard["task_specific"]) for of_run in runs],
+        "roles": [
+            role_of(
+                first_row_of_run(storage, of_run, ("engine",)).get("engine"), is_task_specific=shard["task_specific"]
+            )
+            for of_run in runs
+        ],
     }
-
-
-def _engine(storage: Storage, of_run: RunFiles) -> str | None:
-    """Return what ran a run; None where its files do not say."""
-    for path in (path for files in of_run.values() for path in files):
-        if row := first_row(storage, path, ("engine",)):
-            return None if row["engine"] is None else str(row["engine"])
-    return None
 
 
 def check_ids(shard: Mapping[str, Any], *, storage_config: Mapping[str, Any]) -> dict[str, Any]:

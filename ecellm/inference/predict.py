@@ -60,14 +60,6 @@ def _gpus_of_an_actor(config: PredictConfig) -> int:
     return config.vllm.tensor_parallel_size if config.engine == "vllm" else 1
 
 
-def _num_actors(config: PredictConfig) -> int | None:
-    """Return how many actors work at once, None for as many as there is room for.
-
-    An endpoint is asked by one, with many requests under way.
-    """
-    return config.num_actors or (1 if config.engine == "openai" else None)
-
-
 def _room(config: PredictConfig) -> Room:
     return Room(
         what=f"one actor with cpus_per_actor={config.cpus_per_actor}",
@@ -83,7 +75,7 @@ def _check(answer_space: AnswerSpaceOf, config: PredictConfig, storage: Storage)
     # A GPU that is free now tells how fast it is; none is waited for.
     gpus = 1 if _gpus_of_an_actor(config) and ray.available_resources().get("GPU", 0) >= 1 else 0
     check = ray.remote(max_retries=0, num_gpus=gpus)(_check_on_a_node)
-    num_actors = _num_actors(config) or room_for_actors(
+    num_actors = config.actors_at_once or room_for_actors(
         config.cpus_per_actor * cpus_of_a_core(), _gpus_of_an_actor(config)
     )
     lines: tuple[str, ...] = ray.get(check.remote(config, answer_space, num_actors))
@@ -191,7 +183,7 @@ def _answered_by_actors(
             "answer_space": answer_space,
             "answer_limits": limits,
         },
-        num_actors=_num_actors(config),
+        num_actors=config.actors_at_once,
         num_cpus=config.cpus_per_actor,
         num_gpus=_gpus_of_an_actor(config),
     )

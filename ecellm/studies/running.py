@@ -101,10 +101,10 @@ def held_by(node: Node) -> dict[str, float]:
 def booked_for(node: Node, there: Mapping[str, float]) -> dict[str, float]:
     """Return what a stage may come to hold, of all that is there: predict takes what becomes free for its actors."""
     held = held_by(node)
-    if not isinstance(node.config, PredictConfig) or node.config.engine == "openai":
+    if not isinstance(node.config, PredictConfig):
         return held
-    if node.config.num_actors is not None:
-        return {name: node.config.num_actors * amount for name, amount in held.items()}
+    if node.config.actors_at_once is not None:
+        return {name: node.config.actors_at_once * amount for name, amount in held.items()}
     scarcest = "GPU" if "GPU" in held else "CPU"
     return held | {scarcest: max(held[scarcest], there.get(scarcest, 0.0))}
 

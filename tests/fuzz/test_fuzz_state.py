@@ -97,8 +97,12 @@ def test_the_manifest_of_an_input(text):
         )
         for use in (
             lambda: describe_evaluation(STORAGE, directory, directory),
-            lambda: [cost.is_known for cost in describe_costs(STORAGE, [directory], [RUN_INFO])],
-            lambda: pa.Table.from_pylist(run_rows(STORAGE, [directory], [RUN_INFO]), schema=RUNS),
+            lambda: [
+                cost.is_known for cost in describe_costs({directory: read_manifest(STORAGE, directory)}, [RUN_INFO])
+            ],
+            lambda: pa.Table.from_pylist(
+                run_rows({directory: read_manifest(STORAGE, directory)}, [RUN_INFO]), schema=RUNS
+            ),
             lambda: write_record(scratch, _preprocess_manifest(STORAGE, directory).get("config", {})),
             lambda: comparability(
                 read_manifest(STORAGE, directory), "Product_Matching", "IND_Diverse_Instruction", "test", 4

@@ -13,6 +13,7 @@ from ecellm.evaluation.report.first_page import (
     setting_title,
     short_title,
     signed,
+    signed_interval,
     task_title,
     verdict_cell,
 )
@@ -167,7 +168,7 @@ def _line(row: Comparison, anchor: str, standing: _Standing, *, is_second: bool)
         format_value(standing.floor),
         standing.floor["model"] if standing.floor else "",
         signed(row["difference"]),
-        f"[{signed(row['ci_low'])}, {signed(row['ci_high'])}]",
+        signed_interval(row["ci_low"], row["ci_high"]),
         _verdict(row, standing),
         p_text(row.get("p_value")),
         p_text(row.get("p_adjusted")),

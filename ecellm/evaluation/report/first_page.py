@@ -125,6 +125,11 @@ def signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
+def signed_interval(low: float, high: float) -> str:
+    """Return the interval of a difference."""
+    return f"[{signed(low)}, {signed(high)}]"
+
+
 def task_title(task: str) -> str:
     """Return a task's name as text."""
     return task.replace("_", " ")

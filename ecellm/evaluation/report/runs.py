@@ -6,10 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ecellm.contract import conform
-from ecellm.evaluation.answered import PredictionPlace, RunFiles, first_row, list_runs, num_rows, read_columns
+from ecellm.evaluation.answered import (
+    PredictionPlace,
+    RunFiles,
+    first_row,
+    first_row_of_run,
+    list_runs,
+    num_rows,
+    read_columns,
+)
 from ecellm.evaluation.score_shard import model_name
 from ecellm.fingerprint import MANIFEST_NAME
-from ecellm.manifest import read_manifest
 from ecellm.schema import TRAINING_LOG
 from ecellm.storage import Storage, join
 
@@ -87,7 +94,10 @@ def describe_runs(storage: Storage, directories: Sequence[str], roles: Sequence[
     runs = []
     for directory, (path, label) in enumerate(zip(directories, short_names(directories), strict=True)):
         errors = _errors_by_part(storage, path)
-        found = [(files, _first_row(storage, files)) for files in list_runs(storage, path)]
+        nothing = dict.fromkeys(_RUN_COLUMNS, "")
+        found = [
+            (files, first_row_of_run(storage, files, _RUN_COLUMNS) or nothing) for files in list_runs(storage, path)
+        ]
         adapters = short_names([str(row["adapter"]) for _, row in found]) if len(found) > 1 else [None]
         for (files, row), adapter, role in zip(found, adapters, roles[directory], strict=True):
             paths = [path for own in files.values() for path in own]
@@ -119,14 +129,6 @@ def _reasons(storage: Storage, path: str) -> Counter[str]:
         if "reason" not in file.schema_arrow.names:
             return Counter({"no reason given": file.metadata.num_rows})
         return Counter(str(reason) for reason in file.read(columns=["reason"])["reason"].to_pylist())
-
-
-def _first_row(storage: Storage, files_of: RunFiles) -> dict[str, Any]:
-    """Return what identifies a run: all its rows say the same."""
-    for path in (path for files in files_of.values() for path in files):
-        if row := first_row(storage, path, _RUN_COLUMNS):
-            return row
-    return dict.fromkeys(_RUN_COLUMNS, "")
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -175,9 +177,14 @@ class Cost:
         return self.num_prompt_tokens is not None
 
 
-def run_rows(storage: Storage, directories: Sequence[str], runs: Sequence[RunInfo]) -> list[dict[str, Any]]:
-    """Return the rows of the runs table: what leads from a figure to the manifest of the job that made it."""
-    manifests = {path: read_manifest(storage, path) for path in directories}
+def run_rows(manifests: Mapping[str, Mapping[str, Any]], runs: Sequence[RunInfo]) -> list[dict[str, Any]]:
+    """Return the rows of the runs table: what leads from a figure to the manifest of the job that made it.
+
+    Args:
+        manifests: of the predictions directories, in their order, by path; empty where there is none.
+        runs: all runs.
+    """
+    directories = list(manifests)
     rows = []
     for run in runs:
         path = directories[run.directory]
@@ -222,12 +229,17 @@ def _of_type(value: Any, kind: type) -> Any:
     return value if isinstance(value, kind if kind is not float else int | float) else None
 
 
-def describe_costs(storage: Storage, directories: Sequence[str], runs: Sequence[RunInfo]) -> list[Cost]:
-    """Return what each predict job took, in the order given."""
+def describe_costs(manifests: Mapping[str, Mapping[str, Any]], runs: Sequence[RunInfo]) -> list[Cost]:
+    """Return what each predict job took, in the order given.
+
+    Args:
+        manifests: of the predictions directories, in their order, by path; empty where there is none.
+        runs: all runs.
+    """
     costs = []
-    for number, directory in enumerate(directories):
+    for number, manifest in enumerate(manifests.values()):
         own = [run for run in runs if run.directory == number]
-        details = read_manifest(storage, directory).get("details") or {}
+        details = manifest.get("details") or {}
         label = ", ".join(run.label for run in own)
         known = {name: _of_type(details.get(name), kind) for name, kind in _DETAILS.items()}
         costs.append(Cost(label, own[0].engine, sum(run.num_rows for run in own), **known))

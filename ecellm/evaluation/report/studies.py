@@ -9,8 +9,8 @@ from ecellm.evaluation.floors import Place, best_floors, of_flavour
 from ecellm.evaluation.headline import format_interval, format_value, order_of, shown_flavour
 from ecellm.evaluation.metric_rows import MetricRow
 from ecellm.evaluation.report.comparisons import SIGNIFICANT, p_text, resolution_note
-from ecellm.evaluation.report.first_page import short_title, signed, task_title
-from ecellm.evaluation.report.plots import PlotText, Point, Series, curve_plot, lines_plot
+from ecellm.evaluation.report.first_page import point_of, short_title, signed, signed_interval, task_title
+from ecellm.evaluation.report.plots import PlotText, Series, curve_plot, lines_plot
 
 StudyRow = dict[str, Any]
 
@@ -166,7 +166,7 @@ def _cell(row: StudyRow, around: Around) -> StudyCell:
     value, interval = format_value(row), format_interval(row)
     if row["difference"] is None:
         return StudyCell(value, interval, run_id=row["run_id"])
-    ends = f"[{signed(row['difference_ci_low'])}, {signed(row['difference_ci_high'])}]"
+    ends = signed_interval(row["difference_ci_low"], row["difference_ci_high"])
     return StudyCell(
         value,
         interval,
@@ -175,13 +175,6 @@ def _cell(row: StudyRow, around: Around) -> StudyCell:
         _verdict(row, around),
         row["run_id"],
     )
-
-
-def _point(row: StudyRow | None) -> Point | None:
-    if row is None or row["value"] is None:
-        return None
-    value = row["value"]
-    return Point(value, *(value if row[end] is None else row[end] for end in ("ci_low", "ci_high")))
 
 
 def _curves(rows: Sequence[StudyRow], conditions: Sequence[str], name: str) -> list[str]:
@@ -194,7 +187,7 @@ def _curves(rows: Sequence[StudyRow], conditions: Sequence[str], name: str) -> l
         for number, condition in enumerate(conditions):
             by_x = {row["x"]: row for row in own if row["condition"] == condition}
             if by_x:
-                series.append(Series(condition, number, [_point(by_x.get(x)) for x in xs]))
+                series.append(Series(condition, number, [point_of(by_x.get(x)) for x in xs]))
         text = PlotText(short_title(task), own[0]["metric"], own[0]["axis"])
         plots.append(curve_plot(text, xs, series, name=f"{name}-{len(plots)}"))
     return plots
@@ -209,7 +202,7 @@ def _lines(rows: Sequence[StudyRow], arms: Sequence[str], conditions: Sequence[s
         found = {(row["arm"], row["task"]): row for row in own}
         metrics = {row["task"]: row["metric"] for row in own}
         series = [
-            Series(arm, number, [_point(found.get((arm, task))) for task in tasks]) for number, arm in enumerate(arms)
+            Series(arm, number, [point_of(found.get((arm, task))) for task in tasks]) for number, arm in enumerate(arms)
         ]
         text = PlotText(condition, "figure", "task")
         labels = [f"{short_title(task)} {metrics[task]}" for task in tasks]

@@ -70,7 +70,8 @@ def write_report(
     metrics = read_columns(storage, storage.list_files(join(output_dir, "metrics", "data"), ".parquet"), METRICS.names)
     rows = metrics.to_pylist()
     found = describe_runs(storage, shard["predictions_dirs"], shard["roles"])
-    of_runs = run_rows(storage, shard["predictions_dirs"], found)
+    manifests = {path: read_manifest(storage, path) for path in shard["predictions_dirs"]}
+    of_runs = run_rows(manifests, found)
     of_studies = _study_rows(shard, found, rows)
     for name, table, schema in (
         ("comparisons", shard["comparisons"], COMPARISONS),
@@ -88,7 +89,7 @@ def write_report(
         rows=rows,
         lines=lines,
         runs=runs,
-        costs=describe_costs(storage, shard["predictions_dirs"], found),
+        costs=describe_costs(manifests, found),
         comparisons=shard["comparisons"],
         studies=of_studies,
         made=of_runs,
