@@ -17,14 +17,13 @@ from typing import Any
 from ecellm.config import PreprocessConfig, content_of
 from ecellm.config.pipeline import PipelineConfig, StageConfig
 from ecellm.config.study import StudyConfig
-from ecellm.dataset.partitions import Partition
 from ecellm.errors import InputError
 from ecellm.fingerprint import fingerprint_of
 from ecellm.pipeline import Node
 from ecellm.presets import merged
 from ecellm.recipe import validate
 from ecellm.studies.arms import GENERALIST, NUM_TRAINING_SAMPLES, UNTUNED, Design, Model, design_of
-from ecellm.studies.estimate import training_samples
+from ecellm.studies.estimate import SampleCounts, training_samples
 
 SCORES = "scores"
 CountRows = Callable[[str], int | None]
@@ -211,17 +210,17 @@ def refuse_twins(nodes: Iterable[Node]) -> None:
             )
 
 
-def refuse_sizes(node: Node, counts: Mapping[Partition, int]) -> None:
+def refuse_sizes(node: Node, counts: Callable[[], SampleCounts]) -> None:
     """Raise `InputError` if a preprocess asks for training samples that are not there, or for all of them by number.
 
     Args:
         node: a stage.
-        counts: rows of the samples by partition.
+        counts: counts the rows of the samples by partition; asked only where it matters.
     """
     config = node.config
     if not isinstance(config, PreprocessConfig) or config.num_samples is None:
         return
-    there = training_samples(config, counts)
+    there = training_samples(config, counts())
     if config.num_samples >= there:
         raise InputError(
             f"{node.name}: num_samples={config.num_samples:,}, but there are {there:,} training samples of its tasks: "

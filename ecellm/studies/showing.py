@@ -57,7 +57,7 @@ def _estimated(
         return {}, ["estimated time: unknown until the samples are there"]
     counts = estimate.count_samples(Storage(config.storage), nodes["samples"].output_dir)
     for node in nodes.values():
-        refuse_sizes(node, counts)
+        refuse_sizes(node, lambda: counts)
     by_directory = {node.output_dir: node for node in nodes.values()}
     units = {name: estimate.units_of(node, by_directory, counts) for name, node in nodes.items()}
     measured = estimate.measured_rates([nodes[name] for name in done], units)

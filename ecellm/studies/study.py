@@ -3,13 +3,12 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from graphlib import TopologicalSorter
 
 import ray
 
-from ecellm.config import PreprocessConfig
 from ecellm.config.pipeline import PipelineConfig
 from ecellm.config.study import StudyConfig
 from ecellm.errors import InputError
@@ -17,7 +16,7 @@ from ecellm.manifest import read_manifest
 from ecellm.pipeline import LoadStage, Node, check_defaults, check_rooms, resolve
 from ecellm.stage import carry_out, plan
 from ecellm.storage import Storage, absolute, join
-from ecellm.studies.estimate import count_samples
+from ecellm.studies.estimate import SampleCounts, count_samples
 from ecellm.studies.grid import SCORES, Grid, make_grid, pipeline_of, refuse_sizes, refuse_twins
 from ecellm.studies.running import Graph, run_stages
 from ecellm.studies.showing import show_grid, show_stages
@@ -40,22 +39,23 @@ def run_study(config: StudyConfig, load_stage: LoadStage, *, dry_run: bool, argu
         SurroundingsError: a stage failed for another reason.
     """
     grid = make_grid(config)
+    pipeline = _pipeline(config, grid)
     if config.only is not None:
-        _run_alone(config.only, _pipeline(config, grid), load_stage)
+        _run_alone(config.only, pipeline, load_stage)
         return
-    nodes = _nodes(config, grid, load_stage)
-    needs = {name: stage.needs for name, stage in _pipeline(config, grid).stages.items()}
+    nodes = _nodes(pipeline, load_stage)
+    needs = {name: pipeline.stages[name].needs for name in nodes}
     check_defaults(config, nodes.values())
     refuse_twins(nodes.values())
     if dry_run:
         show_grid(grid)
-        show_stages(config, nodes, {name: needs[name] for name in nodes})
+        show_stages(config, nodes, needs)
         return
     check_rooms(nodes.values())
     command = [sys.executable, "-m", "jobs.study", *arguments]
     graph = Graph(
-        needs={name: needs[name] for name in nodes},
-        node_of=partial(_node_of, config, grid, load_stage, nodes),
+        needs=needs,
+        node_of=partial(_node_of, nodes, lambda: _nodes(_pipeline(config, grid), load_stage), _counts_of(nodes)),
         command_of=lambda name: [*command, *_alone(name)],
     )
     logger.info("study: %d studies, %d stages", len(grid.designs), len(nodes))
@@ -72,8 +72,8 @@ def _run_alone(name: str, pipeline: PipelineConfig, load_stage: LoadStage) -> No
         if other in needed:
             needed |= set(pipeline.stages[other].needs)
     stages = {other: stage for other, stage in pipeline.stages.items() if other in needed}
-    nodes = {node.name: node for node in resolve(pipeline.model_copy(update={"stages": stages}), load_stage)}
-    carry_out(plan(nodes[name].stage, nodes[name].config))
+    node = _nodes(pipeline.model_copy(update={"stages": stages}), load_stage)[name]
+    carry_out(plan(node.stage, node.config))
 
 
 def _alone(name: str) -> list[str]:
@@ -81,17 +81,25 @@ def _alone(name: str) -> list[str]:
     return [f"only={json.dumps(name)}", f"ray.address={ray.get_runtime_context().gcs_address}"]
 
 
-def _node_of(config: StudyConfig, grid: Grid, load_stage: LoadStage, nodes: Mapping[str, Node], name: str) -> Node:
+def _node_of(
+    nodes: Mapping[str, Node], resolve_again: Callable[[], Mapping[str, Node]], counts: Callable[[], SampleCounts],
+    name: str,
+) -> Node:  # fmt: skip
     """Return a stage, once those that it needs are done.
 
-    What scores the studies is told how many rows each model has learnt from; what makes these rows is compared with the
-    samples that there are.
+    What scores the studies is told how many rows each model has learnt from, and so is resolved again; what makes these
+    rows is compared with the samples that there are.
     """
     if name == SCORES:
-        return _nodes(config, grid, load_stage)[name]
-    if isinstance(nodes[name].config, PreprocessConfig):
-        refuse_sizes(nodes[name], count_samples(Storage(config.storage), nodes["samples"].output_dir))
+        return resolve_again()[name]
+    refuse_sizes(nodes[name], counts)
     return nodes[name]
+
+
+def _counts_of(nodes: Mapping[str, Node]) -> Callable[[], SampleCounts]:
+    """Return what counts the samples, once they are there, and does so once."""
+    samples = nodes["samples"]
+    return cache(lambda: count_samples(Storage(samples.config.storage), samples.output_dir))
 
 
 def _pipeline(config: StudyConfig, grid: Grid) -> PipelineConfig:
@@ -105,6 +113,6 @@ def _pipeline(config: StudyConfig, grid: Grid) -> PipelineConfig:
     return pipeline_of(config, grid, count_rows)
 
 
-def _nodes(config: StudyConfig, grid: Grid, load_stage: LoadStage) -> dict[str, Node]:
+def _nodes(pipeline: PipelineConfig, load_stage: LoadStage) -> dict[str, Node]:
     """Return the stages by name, in an order in which they can run."""
-    return {node.name: node for node in resolve(_pipeline(config, grid), load_stage)}
+    return {node.name: node for node in resolve(pipeline, load_stage)}

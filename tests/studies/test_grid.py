@@ -201,9 +201,9 @@ def test_more_samples_than_there_are_are_refused_before_any_training(number):
     stages = stages_of(study({"scaling": {"kind": "data_scaling", "num_samples": [300, number, None]}}))
     counts = {Partition(IND, "train", "Product_Matching"): 200, Partition(IND, "train", "Sentiment_Analysis"): 1000}
     for name in ("rows/n300", "rows/generalist", "tuned/generalist"):
-        refuse_sizes(stages[name], counts)
+        refuse_sizes(stages[name], lambda: counts)
     with pytest.raises(InputError, match=rf"num_samples={number:,}, but there are 1,200 training samples"):
-        refuse_sizes(stages[f"rows/n{number}"], counts)
+        refuse_sizes(stages[f"rows/n{number}"], lambda: counts)
 
 
 def test_a_task_that_is_named_twice_is_one():
