@@ -24,12 +24,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from ecellm.baselines.learner import Answered, Learner, answered_by_scores
-from ecellm.baselines.purchases import marked_purchases, read_purchases
+from ecellm.baselines.candidates import Asked, choose
+from ecellm.baselines.learner import Answered, Learner
+from ecellm.baselines.purchases import marked_purchases
 from ecellm.baselines.sample_texts import Row
 from ecellm.config.baseline import SequenceModelSettings
 from ecellm.tasks import Task
-from ecellm.tasks.recommendation_scorers import LETTERS
 from ecellm.tasks.sequential_recommendation import MAX_PURCHASES, RecommendationTask
 
 _NOTHING = 0  # stands for no item, and for one that training has not seen
@@ -168,17 +168,12 @@ class GsasrecLearner(Learner):
 
     def answer(self, model: torch.nn.Module, rows: Sequence[Row]) -> list[Answered]:
         """Choose the candidate with the highest score, the first of equals; nothing where a row cannot be read."""
-        answers: list[Answered] = [Answered("")] * len(rows)
-        readable = [(place, own) for place, row in enumerate(rows) if (own := read_purchases(row)) is not None]
-        model.eval()
-        for start in range(0, len(readable), _ANSWER_BATCH):
-            part = readable[start : start + _ANSWER_BATCH]
-            batch = [Example(self._numbered(own[0]), self._numbered(own[1][: len(LETTERS)]), 0) for _, own in part]
-            with torch.inference_mode():
-                scores = self._candidate_scores(model, batch).cpu()
-            for (place, _), example, own_scores in zip(part, batch, scores, strict=True):
-                answers[place] = answered_by_scores(own_scores[: len(example.candidates)], len(example.history))
-        return answers
+
+        def scores_of(asked: Sequence[Asked]) -> torch.Tensor:
+            batch = [Example(self._numbered(history), self._numbered(candidates), 0) for history, candidates in asked]
+            return self._candidate_scores(model, batch)
+
+        return choose(model, rows, _ANSWER_BATCH, scores_of)
 
 
 def _inner(model: torch.nn.Module) -> SelfAttention:

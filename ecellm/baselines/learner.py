@@ -13,8 +13,6 @@ from ecellm.baselines.sample_texts import Row
 from ecellm.config import BaselineConfig
 from ecellm.storage import Storage
 from ecellm.tasks import Task
-from ecellm.tasks.recommendation_scorers import LETTERS
-from ecellm.tasks.sequential_recommendation import MAX_PURCHASES
 
 
 @dataclass(frozen=True)
@@ -32,18 +30,6 @@ class Answered:
     scores: dict[str, float] | None = None
     was_shortened: bool = False
     num_tokens: int = 0
-
-
-def answered_by_scores(scores: torch.Tensor, num_purchases: int) -> Answered:
-    """Return the letter of the highest score, the first of equals.
-
-    Args:
-        scores: float [candidates], at most 20.
-        num_purchases: items in the history.
-    """
-    by_letter = dict(zip(LETTERS, scores.log_softmax(-1).tolist(), strict=False))
-    best = max(by_letter, key=lambda letter: by_letter[letter])
-    return Answered(best, by_letter, num_purchases > MAX_PURCHASES, num_purchases)
 
 
 class Learner(ABC):

@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from ecellm.baselines.learner import Answered, Learner, answered_by_scores
+from ecellm.baselines.candidates import Asked, choose
+from ecellm.baselines.learner import Answered, Learner
 from ecellm.baselines.pretrained import load_tokenizer, load_with_head, local_base, pad, save_pretrained
-from ecellm.baselines.purchases import MarkedPurchases, marked_purchases, read_purchases
+from ecellm.baselines.purchases import MarkedPurchases, marked_purchases
 from ecellm.baselines.sample_texts import Row
 from ecellm.tasks import Task
-from ecellm.tasks.recommendation_scorers import LETTERS
 from ecellm.tasks.sequential_recommendation import MAX_PURCHASES, RecommendationTask
 
 _PLACES_NAME = "places.safetensors"
@@ -133,9 +133,7 @@ class RecformerLearner(Learner):
         targets = torch.tensor([places[own.candidates[own.target]] for own in batch], device=scores.device)
         return functional.cross_entropy(scores, targets, reduction="none")
 
-    def _candidate_scores(
-        self, model: torch.nn.Module, rows: Sequence[tuple[Sequence[str], Sequence[str]]]
-    ) -> torch.Tensor:
+    def _candidate_scores(self, model: torch.nn.Module, rows: Sequence[Asked]) -> torch.Tensor:
         """Return the cosine of each user and candidate: float [rows, candidates]; -1 where there are fewer."""
         items = list(dict.fromkeys(text for _, candidates in rows for text in candidates))
         places = {item: place for place, item in enumerate(items)}
@@ -162,17 +160,7 @@ class RecformerLearner(Learner):
 
     def answer(self, model: torch.nn.Module, rows: Sequence[Row]) -> list[Answered]:
         """Choose the candidate with the highest score, the first of equals; nothing where a row cannot be read."""
-        answers: list[Answered] = [Answered("")] * len(rows)
-        readable = [(place, own) for place, row in enumerate(rows) if (own := read_purchases(row)) is not None]
-        model.eval()
-        for start in range(0, len(readable), _ANSWER_ROWS):
-            part = readable[start : start + _ANSWER_ROWS]
-            asked = [(history, candidates[: len(LETTERS)]) for _, (history, candidates) in part]
-            with torch.inference_mode():
-                scores = (self._candidate_scores(model, asked) / _TEMPERATURE).cpu()
-            for (place, _), (history, candidates), own in zip(part, asked, scores, strict=True):
-                answers[place] = answered_by_scores(own[: len(candidates)], len(history))
-        return answers
+        return choose(model, rows, _ANSWER_ROWS, lambda asked: self._candidate_scores(model, asked) / _TEMPERATURE)
 
 
 def _drawn(own: MarkedPurchases) -> list[str]:
