@@ -14,19 +14,34 @@ from typing import Any
 import ray
 
 from ecellm.errors import DamagedFileError, InputError
-from ecellm.fingerprint import MANIFEST_NAME, read_sections
+from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, read_sections
 from ecellm.storage import Storage, is_stored, join
 
 logger = logging.getLogger(__name__)
+_CHECKPOINTS = "checkpoints"
 _BYTES_OF_A_TASK = 256 << 20
 _MOST_NAMED = 3
 _STAGING = "staging"
-_NOT_PARTS = (_STAGING, "checkpoints")
+_NOT_PARTS = (_STAGING, _CHECKPOINTS)
 _HOW_TO_MEND = (
     "Bring the files back as they were, or remove {manifest} and what is wrong and run the job that wrote them again; "
     "a data set that was changed on purpose is taken as foreign data without its _manifest.json and _run.json"
 )
 Listed = Mapping[str, Any]
+
+
+def describe_files(storage: Storage, output_dir: str) -> list[dict[str, Any]]:
+    """Return name, size in bytes and sha256 of each file of an output directory.
+
+    Reads every file: to be run on a node, not in the driver. Checkpoints are left out: they are what a killed run goes
+    on from, not what a stage hands on.
+    """
+    described = []
+    for file in storage.list_files(output_dir):
+        name = file.removeprefix(output_dir).lstrip("/")
+        if name not in {RUN_NAME, MANIFEST_NAME} and not name.startswith(f"{_CHECKPOINTS}/"):
+            described.append({"name": name, "size": storage.size(file), "sha256": storage.sha256(file)})
+    return described
 
 
 def listed_files(storage: Storage, path: str) -> tuple[str, list[Listed]]:

@@ -49,7 +49,6 @@ _SETTLE_SECONDS = 0.5
 _END_OF_TIME = 1e12  # seconds: a heartbeat beyond it, or Infinity, is none
 _MAX_PID = 2**22  # of Linux
 _LOST_SIGNAL = signal.SIGUSR1
-_CHECKPOINTS = "checkpoints/"
 _RECORDED_PACKAGES = ("ecellm", "ray", "torch", "transformers", "peft", "deepspeed", "pyarrow", "s3fs", "fsspec")
 
 
@@ -399,17 +398,3 @@ def _pid_namespace() -> str | None:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return None
-
-
-def describe_files(storage: Storage, output_dir: str) -> list[dict[str, Any]]:
-    """Return name, size in bytes and sha256 of each file of an output directory.
-
-    Reads every file: to be run on a node, not in the driver. Checkpoints are left out: they are what a killed run goes
-    on from, not what a stage hands on.
-    """
-    described = []
-    for file in storage.list_files(output_dir):
-        name = file.removeprefix(output_dir).lstrip("/")
-        if name not in {RUN_NAME, MANIFEST_NAME} and not name.startswith(_CHECKPOINTS):
-            described.append({"name": name, "size": storage.size(file), "sha256": storage.sha256(file)})
-    return described

@@ -15,11 +15,10 @@ import ray
 from ecellm.config import JobConfig, content_of
 from ecellm.errors import InputError
 from ecellm.fingerprint import MANIFEST_NAME, fingerprint_input, fingerprint_of, part_fingerprint
-from ecellm.finished_files import check_contents, check_sizes, remove_damaged
+from ecellm.finished_files import check_contents, check_sizes, describe_files, remove_damaged
 from ecellm.manifest import (
     OutputState,
     RunDirectory,
-    describe_files,
     read_manifest,
     read_state,
     refuse_if_held,

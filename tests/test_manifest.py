@@ -9,7 +9,8 @@ import pytest
 
 from ecellm.errors import InputError, OutputHeldError
 from ecellm.fingerprint import MANIFEST_NAME, RUN_NAME, fingerprint_input, fingerprint_of
-from ecellm.manifest import OutputState, RunDirectory, describe_files, read_state
+from ecellm.finished_files import describe_files
+from ecellm.manifest import OutputState, RunDirectory, read_state
 from ecellm.redaction import redacted, redacted_arguments, redacted_text
 from ecellm.stage import Outcome
 from ecellm.storage import Storage

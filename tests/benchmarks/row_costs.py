@@ -27,9 +27,9 @@ from ecellm.evaluation.report.write import write_report
 from ecellm.evaluation.score_shard import evaluate_shard
 from ecellm.evaluation.similarity.shard import compute_without_models
 from ecellm.evaluation.similarity.step import plan_parts
+from ecellm.finished_files import describe_files
 from ecellm.inference import predict
 from ecellm.inference.answerer import Answerer
-from ecellm.manifest import describe_files
 from ecellm.prompts import preprocess
 from ecellm.stages import answer_space
 from ecellm.storage import Storage
