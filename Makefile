@@ -40,7 +40,7 @@ $(VLLM_VENV)/.run: pyproject.toml cluster/constraints.txt
 
 install: $(VENV)/.run  ## make the environment
 
-demo: $(VENV)/.run  ## the whole way on a made-up world, from raw data to a report: under 6 minutes on two cores
+demo: $(VENV)/.run  ## the whole way on a made-up world, from raw data to a report: minutes on two cores
 	@$(BIN)/python -m jobs.demo $(DEMO_OUTPUT)
 
 lint: $(VENV)/.dev  ## linter, formatter, types, spelling, secrets
